@@ -1,0 +1,94 @@
+"""A fitted network <-> a model folder that its own library opens without sterna.
+
+`config.json` and `model.safetensors` are laid out as timm (or torchvision, or the encoder's own origin) expects them;
+class names and preprocessing are in the config. A folder is written whole under a temporary name, opened again, and
+compared with the network it came from before it counts as saved.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sterna import files, folder
+from sterna.errors import EncoderError
+from sterna.network import deviation
+from sterna.records import Encoder, Fitted
+
+TOLERANCE = 1e-5  # relative difference of logits that a saved and reopened model may show
+
+
+def save(fitted: Fitted, place: Path, inputs: Tensor, card: str, facts: Mapping[str, Any]) -> None:
+    """Write the model folder `place`.
+
+    Args:
+        inputs: prepared inputs (b, ...) on which the reopened model must agree with `fitted`.
+        card: the model card, in Markdown.
+        facts: what else goes into the config, under "sterna".
+
+    Raises `EncoderError` when the reopened model gives other logits; nothing is left at `place` then.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".model-", dir=place.parent))
+    try:
+        network = fitted.network.cpu().eval()
+        owner: nn.Module = network.whole if network.whole is not None else network
+        state = {name: value.detach().clone().contiguous() for name, value in owner.state_dict().items()}
+        save_file(state, str(made / "model.safetensors"), metadata={"format": "pt"})
+        files.write_json(made / "config.json", _config(fitted, facts))
+        files.write_text(made / "README.md", card)
+        _check(fitted, made, inputs)
+        if place.exists():
+            shutil.rmtree(place)
+        made.rename(place)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def load(place: Path) -> Fitted:
+    """The model of a folder that `save` wrote. Raises `EncoderError` for anything else."""
+    if not (place / "config.json").is_file():
+        raise EncoderError(f"{place} is not a model folder: it has no config.json; give the model folder of a run.")
+    config = files.read_json(place / "config.json")
+    if config.get("library") == "sterna":
+        return _load_own(place, config)
+    encoder: Encoder = folder.module("encoders", "local").load(str(place))
+    return Fitted(encoder.network, encoder, encoder.source_classes)
+
+
+def _load_own(place: Path, config: Mapping[str, Any]) -> Fitted:
+    """A head on hand-made features: the features come from their encoder, the head from the file."""
+    origin, _, name = str(config["architecture"]).partition(":")
+    encoder: Encoder = folder.module("encoders", origin).load(name)
+    classes = tuple(config["label_names"])
+    with torch.random.fork_rng():
+        network = encoder.network.with_head(len(classes), {})
+    network.load_state_dict(load_file(str(place / "model.safetensors")))
+    return Fitted(network.eval(), encoder, classes)
+
+
+def _config(fitted: Fitted, facts: Mapping[str, Any]) -> dict[str, Any]:
+    classes = list(fitted.classes)
+    config = dict(fitted.encoder.config)
+    config.update(num_classes=len(classes), label_names=classes, sterna=dict(facts))
+    if "pretrained_cfg" in config:
+        config["pretrained_cfg"] = {**config["pretrained_cfg"], "num_classes": len(classes), "label_names": classes}
+    return config
+
+
+@torch.no_grad()
+def _check(fitted: Fitted, made: Path, inputs: Tensor) -> None:
+    reopened = load(made)
+    difference = deviation(reopened.network.eval()(inputs).logits, fitted.network(inputs).logits)
+    if reopened.classes != fitted.classes or not difference <= TOLERANCE:
+        raise EncoderError(
+            f"the saved model does not give the fitted network's answers back (relative difference {difference:.2g}, "
+            f"allowed {TOLERANCE:g}); nothing was written."
+        )

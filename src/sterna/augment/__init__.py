@@ -1,0 +1,1 @@
+"""Augmentations of training examples: each file is one addend of `--augment`."""

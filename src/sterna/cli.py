@@ -1,0 +1,209 @@
+"""The command line: the only module that prints or exits.
+
+Exit status 0: done; 2: the user can mend it, one sentence says how; 130: interrupted, the same command goes on;
+1: a bug, with its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sterna import catalogue, spec
+from sterna.errors import MissingPackageError, SternaError
+from sterna.folder import missing
+from sterna.settings import Settings
+from sterna.watching import Watch
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Transfer learning with evidence: what to transfer, how, and when not to.",
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _help(name: str) -> str:
+    """The help text of a run's option, from where it is declared."""
+    found = next(item for item in spec.options(Settings) if item.name == name)
+    return found.help + (f" ({found.allowed})" if found.allowed else "")
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="folder of class folders, CSV/JSONL of path,label, .npz, sklearn:digits")],
+    encoder: Annotated[str, typer.Option(help="origin:name, several separated by commas")],
+    tune: Annotated[str, typer.Option(help="which weights move; alternatives separated by commas")] = "probe, partial",
+    loss: Annotated[str, typer.Option(help="what they are asked for; a sum")] = "cross_entropy",
+    augment: Annotated[str, typer.Option(help="none, light, strong, or a sum such as 'flip + mixup'")] = "none",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, momentum, adagrad, rmsprop, adam or adamw, with options")
+    ] = "adamw",
+    schedule: Annotated[str, typer.Option(help="such as 'epochs=30, patience=5'; see sterna methods schedule")] = "",
+    source: Annotated[str | None, typer.Option(help="labelled data with the same class names, mixed in")] = None,
+    output: Annotated[str | None, typer.Option("--out", help="folder of the run; default runs/NAME")] = None,
+    seeds: Annotated[int, typer.Option(help=_help("seeds"))] = 1,
+    shots: Annotated[int | None, typer.Option(help=_help("shots"))] = None,
+    test: Annotated[float, typer.Option(help=_help("test"))] = 0.2,
+    validation: Annotated[float, typer.Option(help=_help("validation"))] = 0.2,
+    floors: Annotated[str, typer.Option(help=_help("floors"))] = "all",
+    source_weight: Annotated[float, typer.Option(help=_help("source_weight"))] = 1.0,
+    margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
+) -> None:
+    """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
+    settings = Settings(seeds, shots, test, validation, floors, source_weight, margin)
+    words = {"encoder": encoder, "tune": tune, "loss": loss, "augment": augment, "optimizer": optimizer}
+    _fit(data, words, schedule, source, output, settings)
+
+
+@app.command()
+def demo() -> None:
+    """Real handwritten digits with ten labels a class, transferred from printed glyphs; about a minute."""
+    out.print("scikit-learn's handwritten digits, 10 labels a class; the encoder was trained on printed glyphs.\n")
+    words = {"encoder": "builtin:glyphs", "tune": "probe, partial, lp_ft"}
+    _fit("sklearn:digits", words, "", None, "runs/demo", Settings(seeds=3, shots=10))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="the model folder of a run, such as runs/flowers/model")],
+    items: Annotated[list[str], typer.Argument(help="image files, folders or patterns")],
+    output: Annotated[Path, typer.Option("--out", help="CSV to write")] = Path("predictions.csv"),
+) -> None:
+    """Predict new items: a CSV with the label and the probability of each class."""
+    run = _library("prediction")
+    with _Shown() as shown:
+        found = run.predict(model, items, progress=lambda done, total: shown.advance("predicting", done, total))
+    found.save(output)
+    for name in found.unreadable:
+        err.print(f"left out, cannot be read: {escape(name)}")
+    out.print(f"{len(found.names)} items predicted; see {escape(str(output))}")
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="one method, such as l2sp")] = None) -> None:
+    """What exists; with a name, one method with its paper, equation, options and when not to use it."""
+    if name is None:
+        _show_listing()
+    else:
+        _show_page(catalogue.page(name))
+
+
+@app.command()
+def cache(clear: Annotated[bool, typer.Option("--clear", help="remove everything that is kept")] = False) -> None:
+    """Show or clear the activations that are kept between runs."""
+    store = _library("store").Store()
+    entries = store.entries()
+    size = sum(entry.bytes for entry in entries)
+    out.print(
+        f"{escape(str(store.folder))}: {len(entries)} files, {size / 1e6:.1f} MB of at most {store.limit / 1e9:.0f} GB"
+    )
+    if clear:
+        store.clear()
+        out.print("cleared")
+
+
+def main() -> None:
+    """The entry point: errors a user can mend become one sentence and exit status 2."""
+    try:
+        app(standalone_mode=False)
+    except SternaError as error:
+        err.print(f"sterna: {escape(str(error))}", style="red")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("\ninterrupted; the same command goes on where it stopped", style="yellow")
+        sys.exit(130)
+
+
+def _fit(
+    data: str, words: dict[str, str], schedule: str, source: str | None, output: str | None, settings: Settings
+) -> None:
+    study = _library("study")
+    with _Shown() as shown:
+        result = study.fit(
+            data,
+            **words,
+            schedule=schedule,
+            source=source,
+            out=output,
+            settings=settings,
+            watch=Watch(shown.say, shown.advance),
+        )
+    out.print(f"\n{escape(result.folder)}: {len(result.routes)} runs; model in {escape(result.folder)}/model\n")
+    out.print(escape(str(result)))
+
+
+def _library(name: str) -> Any:
+    """A part of sterna that needs torch, imported when a command first uses it: help and listings stay fast."""
+    try:
+        return importlib.import_module(f"sterna.{name}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", "sterna"):
+            raise
+        raise MissingPackageError(missing("this command", package)) from error
+
+
+class _Shown:
+    """Progress bars on the terminal, one line for each kind of work; sentences above them."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=err, transient=True)
+        self.task: TaskID | None = None
+        self.kind = ""
+
+    def __enter__(self) -> _Shown:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def say(self, sentence: str) -> None:
+        out.print(escape(sentence))
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Show how far the work is; a new kind of work starts a new bar."""
+        kind = what.split(", epoch")[0]
+        if kind != self.kind or self.task is None:
+            if self.task is not None:
+                self.progress.remove_task(self.task)
+            self.task, self.kind = self.progress.add_task(escape(what), total=total), kind
+        self.progress.update(self.task, description=escape(what), completed=done, total=total)
+
+
+def _show_listing() -> None:
+    """All methods by folder."""
+    for place in dict.fromkeys(entry.folder for entry in catalogue.listing()):
+        table = Table(title=place, title_justify="left", show_header=False, box=None, pad_edge=False)
+        for entry in catalogue.listing():
+            if entry.folder == place:
+                table.add_row(entry.name, escape(entry.summary))
+        out.print(table)
+        out.print()
+
+
+def _show_page(page: catalogue.Page) -> None:
+    """One method."""
+    out.print(f"[bold]{page.name}[/bold] ({page.folder}): {escape(page.summary)}\n")
+    for title, text in (("Paper", page.paper), ("Equation", page.equation), ("When not to use", page.when_not)):
+        if text:
+            out.print(f"[bold]{title}[/bold]: {escape(text)}\n")
+    for note in page.notes:
+        out.print(escape(note) + "\n")
+    if page.options:
+        table = Table("option", "type", "default", "allowed", "what it does", box=None, pad_edge=False)
+        for row in page.options:
+            table.add_row(*(escape(cell) for cell in (row.name, row.type, row.default, row.allowed, row.help)))
+        out.print(table)

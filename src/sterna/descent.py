@@ -1,0 +1,151 @@
+"""The parts of gradient descent that the loop puts together: parameter groups, averages, batch size, evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sterna.network import Network
+from sterna.records import Feed, Phase
+
+MEMORY_SHARE = 0.25  # of the machine's memory that one training step may take
+LARGEST_BATCH = 64  # beyond it small data sets get too few steps
+STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
+
+
+def parameter_groups(network: Network, phase: Phase, rate: float, weight_decay: float) -> list[dict]:
+    """The moving weights with their rates and weight decay.
+
+    The head and the topmost moving stage learn at `rate * phase.rate`; each stage with weights further down at
+    `phase.layer_decay` times the one above it. Norms and biases (one-dimensional weights) are never decayed.
+    """
+    moving = [s for s, moves in zip(network.stages.values(), network.moving, strict=True) if moves]
+    carrying = [stage for stage in reversed(moving) if any(True for _ in stage.parameters())]
+    top = rate * phase.rate
+    levels: list[tuple[nn.Module, float]] = [(network.head, top)]
+    levels += [(stage, top * phase.layer_decay**down) for down, stage in enumerate(carrying)]
+    groups = []
+    for part, level_rate in levels:
+        weights = [value for value in part.parameters() if value.requires_grad]
+        for kept, decay in (
+            ([w for w in weights if w.ndim > 1], weight_decay),
+            ([w for w in weights if w.ndim <= 1], 0.0),
+        ):
+            if kept:
+                groups.append({"params": kept, "lr": level_rate, "weight_decay": decay})
+    return groups
+
+
+def moments_by_name(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state by weight name, so that it can follow the weights into another phase or process."""
+    return {
+        names[id(weight)]: {key: torch.as_tensor(value).detach().clone() for key, value in state.items()}
+        for weight, state in optimizer.state.items()
+        if id(weight) in names
+    }
+
+
+def restore_moments(
+    optimizer: torch.optim.Optimizer, moments: dict[str, dict[str, Tensor]], names: dict[int, str]
+) -> None:
+    """Give the weights that go on the state they had; weights that are new start without."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            state = moments.get(names.get(id(weight), ""))
+            if state is not None:
+                optimizer.state[weight] = {key: value.clone() for key, value in state.items()}
+
+
+def update_average(average: dict[str, Tensor], network: Network, decay: float, steps: int) -> None:
+    """Move the running average one step: a <- d a + (1 - d) w, d = min(decay, (1 + steps) / (10 + steps)).
+
+    The ramp keeps the first, bad weights from lingering. Whole-number statistics are copied.
+    """
+    ramped = min(decay, (1 + steps) / (10 + steps))
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name not in average or not value.is_floating_point():
+                average[name] = value.detach().clone()
+            else:
+                average[name].lerp_(value, 1 - ramped)
+
+
+def found_batch_size(network: nn.Module, example: Tensor, count: int) -> int:
+    """A power of two that gives at least twenty steps an epoch and fits in a quarter of the memory.
+
+    `example`: the input of one example, (1, ...). What a step keeps for the backward pass is measured by adding up the
+    outputs of all parts on that example, so the answer depends on the machine's size but never on timing.
+    """
+    sizes: list[int] = []
+    hooks = [
+        part.register_forward_hook(lambda _, __, out: sizes.append(out.numel() * 4 if isinstance(out, Tensor) else 0))
+        for part in network.modules()
+        if not list(part.children())
+    ]
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        network(example)
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    fitting = MEMORY_SHARE * memory(example.device) / max(2 * sum(sizes), 1)
+    wanted = min(LARGEST_BATCH, max(8, count // STEPS_WANTED), max(1, fitting))
+    return max(1, 2 ** int(np.log2(wanted)))
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory of the device, in use or not."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def half_precision(device: torch.device) -> AbstractContextManager:
+    """Automatic bfloat16 where the hardware multiplies it natively; weights and updates stay float32."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    native = (device.type == "cuda" and torch.cuda.is_bf16_supported()) or (device.type == "cpu" and supported())
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(native))
+
+
+@torch.no_grad()
+def probabilities(network: Network, feed: Feed, size: int) -> np.ndarray:
+    """Class probabilities (n, k) of all rows of a feed, in evaluation mode on clean inputs."""
+    was_training = network.training
+    network.eval()
+    device = next(network.head.parameters()).device
+    found = []
+    for batch in feed.batches(np.arange(len(feed)), size, epoch=-1):
+        with half_precision(device):
+            logits = network(batch.inputs.to(device)).logits
+        found.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
+    network.train(was_training)
+    return np.concatenate(found) if found else np.zeros((0, 0))
+
+
+def accuracy_and_loss(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Accuracy and mean log loss of probabilities (n, k) against labels (n,)."""
+    chosen = predicted[np.arange(len(labels)), labels]
+    return float((predicted.argmax(axis=1) == labels).mean()), float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def epoch_order(count: int, size: int, generator: np.random.Generator) -> np.ndarray:
+    """The shuffled positions of an epoch, without a last batch of one: BatchNorm cannot learn from a single example."""
+    order = generator.permutation(count)
+    return order[:-1] if count > size and count % size == 1 else order
+
+
+def named(parts: Iterable[tuple[str, nn.Parameter]]) -> dict[int, str]:
+    """Weight identity -> name."""
+    return {id(weight): name for name, weight in parts}
+
+
+def total_norm_clipped(weights: Sequence[nn.Parameter], limit: float) -> None:
+    """Scale the gradients down together when their norm exceeds `limit`; 0 means no limit."""
+    if limit:
+        nn.utils.clip_grad_norm_(weights, limit)

@@ -1,0 +1,1 @@
+"""What the moving weights are asked for: each file is one addend of the objective."""

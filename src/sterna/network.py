@@ -1,0 +1,209 @@
+"""Network = a chain of named stages + a linear head.
+
+`stages[i]` takes the output of `stages[i-1]`; the last stage gives features (b, d); `head` turns them into logits.
+Whatever lies under the lowest moving stage is a fixed function of the input, so `prefix(cut)` can be computed once and
+`suffix(cut)` trained on its outputs. All three share the same modules: training the suffix trains the network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sterna.errors import EncoderError
+from sterna.records import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Stage(nn.Module):
+    """A named step of a chain: parts of a library's model and the way they are called.
+
+    `call` receives the parts in order and the input. It must be a module-level function (or a `functools.partial` of
+    one), so that networks can be copied and sent to other processes.
+    """
+
+    def __init__(self, parts: Sequence[nn.Module], call: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.call = call
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.call(self.parts, inputs)
+
+
+def in_sequence(parts: Iterable[nn.Module], inputs: Tensor) -> Tensor:
+    """The usual way to call a stage: one part after the other."""
+    for part in parts:
+        inputs = part(inputs)
+    return inputs
+
+
+class Network(nn.Module):
+    """A chain of stages and a head; may hold the library's own model that shares these modules.
+
+    Args:
+        stages: the stages by name, in the order in which they run; the last one gives features (b, d).
+        head: features (b, d) -> logits (b, k).
+        whole: the library's own model, whose modules the stages are; saved with it, a model opens without sterna.
+        head_path: where `head` sits in `whole`, as a dotted name.
+
+    A stage that does not move is in evaluation mode and takes no gradient whatever `train()` is told, so its weights,
+    its BatchNorm statistics and its dropout stay exactly as they were.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        head: nn.Module,
+        whole: nn.Module | None = None,
+        head_path: str = "",
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        self.head = head
+        self.moving: tuple[bool, ...] = (True,) * len(self.stages)
+        self.batch_norm = True
+        self.wanted: frozenset[str] = frozenset()  # stages whose outputs `forward` hands out
+        self.head_path = head_path
+        # In a tuple, so that torch does not register the shared modules a second time; deepcopy keeps the sharing.
+        self._whole = (whole,)
+
+    @property
+    def depth(self) -> int:
+        """The number of stages; also the cut at which only the head moves."""
+        return len(self.stages)
+
+    @property
+    def whole(self) -> nn.Module | None:
+        return self._whole[0]
+
+    @property
+    def width(self) -> int:
+        """The number of features the head reads."""
+        return int(self.head.in_features)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Tensor) -> Output:
+        kept: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            inputs = stage(inputs)
+            if name in self.wanted:
+                kept[name] = inputs
+        return Output(features=inputs, logits=self.head(inputs), stages=kept)
+
+    def prefix(self, cut: int) -> nn.Sequential:
+        """The first `cut` stages as one module, sharing weights with this network."""
+        return nn.Sequential(*list(self.stages.values())[:cut])
+
+    def suffix(self, cut: int) -> Network:
+        """The stages from `cut` on, and the head, sharing weights with this network."""
+        rest = Network(dict(list(self.stages.items())[cut:]), self.head)
+        rest.moving = self.moving[cut:]
+        rest.batch_norm = self.batch_norm
+        rest.wanted = self.wanted
+        return rest.train(self.training)
+
+    def move_from(self, cut: int, batch_norm: bool = False) -> None:
+        """Freeze the first `cut` stages and let the rest and the head move.
+
+        `batch_norm`: whether the BatchNorm statistics of moving stages follow the data they see (their scale and shift
+        are weights and move in any case).
+        """
+        if not 0 <= cut <= self.depth:
+            raise EncoderError(f"cut must be in [0, {self.depth}] for this network of {self.depth} stages, got {cut}.")
+        self.moving = tuple(place >= cut for place in range(self.depth))
+        self.batch_norm = batch_norm
+        for stage, moves in zip(self.stages.values(), self.moving, strict=True):
+            stage.requires_grad_(moves)
+        self.head.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        for stage, moves in zip(self.stages.values(), self.moving, strict=True):
+            if not moves:
+                stage.eval()
+        if not self.batch_norm:
+            for part in self.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
+
+    def with_head(self, classes: int, rows: Mapping[int, int]) -> Network:
+        """A copy of this network with a fresh linear head for `classes` classes.
+
+        Args:
+            classes: number of target classes.
+            rows: target class -> row of the present head to start from (where the class names agree).
+
+        The fresh rows are drawn from the global generator: fence it.
+        """
+        twin = copy.deepcopy(self)
+        old, new = twin.head, nn.Linear(self.width, classes)
+        with torch.no_grad():
+            for target, place in rows.items():
+                new.weight[target] = old.weight[place]  # type: ignore[index]
+                new.bias[target] = old.bias[place]  # type: ignore[index]
+        twin.set_head(new)
+        return twin
+
+    def set_head(self, head: nn.Module) -> None:
+        """Put `head` in place, in the library's own model as well."""
+        self.head = head
+        if self.whole is not None and self.head_path:
+            owner, _, leaf = self.head_path.rpartition(".")
+            setattr(self.whole.get_submodule(owner), leaf, head)
+
+
+def matching_rows(target: Sequence[str], source: Sequence[str]) -> dict[int, int]:
+    """Which row of a source head each target class may start from: the same name, or one of its synonyms.
+
+    Source names may list synonyms after commas, as ImageNet's do ("tench, Tinca tinca"); case, spaces, hyphens and
+    underscores do not count. A name that fits several source rows fits none.
+    """
+    places: dict[str, set[int]] = {}
+    for place, name in enumerate(source):
+        for synonym in name.split(","):
+            places.setdefault(_plain(synonym), set()).add(place)
+    found = {number: places.get(_plain(name), set()) for number, name in enumerate(target)}
+    return {number: next(iter(rows)) for number, rows in found.items() if len(rows) == 1}
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """A detached copy of all weights and statistics, by name."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def deviation(got: Tensor, wanted: Tensor) -> float:
+    """Relative difference |got - wanted| / |wanted| in the Frobenius norm: how far a split is from the whole."""
+    wanted = wanted.float()
+    scale = float(wanted.norm()) or 1.0
+    value = float((got.float() - wanted).norm()) / scale
+    return value if value == value else float("inf")
+
+
+@torch.no_grad()
+def verified(network: Network, whole: Callable[[Tensor], Tensor], inputs: Tensor, tolerance: float = 1e-4) -> float:
+    """The deviation between the chain and the library's own forward pass, in evaluation mode.
+
+    Raises `EncoderError` when it exceeds `tolerance`; a caller falls back to coarser stages that agree.
+    """
+    network.eval()
+    value = deviation(network(inputs).logits, whole(inputs))
+    if not value <= tolerance:
+        raise EncoderError(f"the stages do not reproduce the network: relative difference {value:.2g} > {tolerance:g}")
+    return value
+
+
+def no_op(parts: Any, inputs: Tensor) -> Tensor:
+    """A stage that does nothing: for encoders whose features are made by their preparation."""
+    return inputs

@@ -1,0 +1,40 @@
+"""From what a person types to a data set or an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sterna import folder
+from sterna.errors import DataError, EncoderError
+from sterna.records import Encoder, Loaded
+
+
+def open_data(reference: str, progress: Callable[[int, int], None] | None = None) -> Loaded:
+    """The checked data set behind `reference`: the first kind of data that claims it reads it.
+
+    Raises `DataError` when none does.
+    """
+    for name in folder.names("data"):
+        reader = folder.module("data", name)
+        if reader.claims(reference):
+            loaded: Loaded = reader.load(reference, progress=progress)
+            return loaded
+    raise DataError(
+        f"cannot tell what '{reference}' is: data are a folder of class folders, a .csv, .tsv or .jsonl of path and "
+        "label, an .npz file, or a built-in set such as sklearn:digits."
+    )
+
+
+def open_encoder(reference: str) -> Encoder:
+    """The encoder behind `origin:name`. Raises `EncoderError` for a reference without a known origin."""
+    origin, colon, name = reference.partition(":")
+    origins = folder.names("encoders")
+    if not colon or not name:
+        raise EncoderError(
+            f"an encoder is written origin:name, got '{reference}'; type one of "
+            f"{', '.join(f'{known}:NAME' for known in origins)}."
+        )
+    if origin not in origins:
+        raise EncoderError(folder.unknown("origin of encoders", origin, origins))
+    encoder: Encoder = folder.module("encoders", origin).load(name)
+    return encoder

@@ -1,0 +1,1 @@
+"""How steps are taken: each file is one optimizer with its own options."""

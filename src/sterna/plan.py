@@ -1,0 +1,164 @@
+"""From written specifications to the routes that a run compares."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sterna import folder, spec
+from sterna.errors import SpecError
+from sterna.schedule import Schedule
+from sterna.settings import Settings
+
+CLASSICAL = {"image": "classical:hog_colour"}  # the floor's features for each kind of data
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to a model: an encoder, which weights move, what they are asked for."""
+
+    name: str
+    encoder: str
+    tune: Any
+    losses: tuple[Any, ...]
+    augment: tuple[Any, ...]
+    optimizer: Any
+    schedule: Schedule
+    floor: bool = False
+
+    def written(self) -> dict[str, str]:
+        """Every part in the grammar, for results and fingerprints."""
+        parts = {"tune": (self.tune,), "loss": self.losses, "augment": self.augment, "optimizer": (self.optimizer,)}
+        texts = {key: spec.write(value) for key, value in parts.items()}
+        return {"name": self.name, "encoder": self.encoder, **texts, "schedule": repr(self.schedule)}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the person wrote about the methods."""
+
+    encoder: Any
+    tune: Any
+    loss: Any
+    augment: Any
+    optimizer: Any
+    schedule: Any
+
+
+def routes(words: Words, settings: Settings, modality: str) -> tuple[Route, ...]:
+    """The routes of a run: every encoder with every policy and every objective, then the floors.
+
+    Raises `SpecError` for anything that cannot be understood, before any computation.
+    """
+    encoders = _references(words.encoder)
+    tunes = [one for (one,) in _alternatives("tune", words.tune, single=True)]
+    losses = _alternatives("losses", words.loss)
+    common = _Common(_single("optimizer", words.optimizer), schedule(words.schedule))
+    augment = folder.resolve("augment", words.augment)
+    _check_supervised(losses)
+    found = []
+    for encoder, tune, loss in itertools.product(encoders, tunes, losses):
+        names = [encoder] if len(encoders) > 1 else []
+        names += [repr(tune)] + ([spec.write(loss)] if len(losses) > 1 else [])
+        found.append(common.route(" / ".join(names), encoder, tune, loss, augment))
+    found = [route for route in found if route.tune.pretrained]
+    floors = _floors(common, settings, modality, encoders, _plain(losses[0]), augment)
+    asked = [tune for tune in tunes if not tune.pretrained]
+    if not found:
+        raise SpecError(
+            f"tune must name at least one route that transfers, got {', '.join(map(repr, asked))}; add one, such as "
+            "--tune probe."
+        )
+    return (*found, *floors)
+
+
+def fingerprint(chosen: Sequence[Route], settings: Settings, data_digest: str) -> str:
+    """A digest of everything that determines a run's numbers."""
+    text = repr([route.written() for route in chosen]) + repr(settings) + data_digest
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def schedule(written: Any) -> Schedule:
+    """A `Schedule` from an object, `"epochs=30"` or `"schedule(epochs=30)"`."""
+    if isinstance(written, Schedule):
+        return written
+    text = str(written or "").strip()
+    calls = spec.parse_sum(text if text.startswith("schedule") else f"schedule({text})")
+    made: Schedule = spec.make(Schedule, calls[0])
+    return made
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all routes of a run share."""
+
+    optimizer: Any
+    schedule: Schedule
+
+    def route(
+        self, name: str, encoder: str, tune: Any, losses: tuple[Any, ...], augment: tuple[Any, ...], floor: bool = False
+    ) -> Route:
+        return Route(name, encoder, tune, losses, augment, self.optimizer, self.schedule, floor)
+
+
+def _floors(
+    common: _Common, settings: Settings, modality: str, encoders: Sequence[str], losses: tuple[Any, ...], augment: Any
+) -> list[Route]:
+    """The no-transfer floors: each architecture from random weights, and hand-made features under a linear model."""
+    found = []
+    if settings.floors in ("all", "scratch"):
+        (scratch,) = folder.resolve("tune", "scratch")
+        for encoder in encoders:
+            name = f"{encoder} / scratch" if len(encoders) > 1 else "scratch"
+            found.append(common.route(name, encoder, scratch, losses, augment, floor=True))
+    if settings.floors in ("all", "classical") and modality in CLASSICAL:
+        (probe,) = folder.resolve("tune", "probe")
+        reference = CLASSICAL[modality]
+        found.append(common.route(reference.partition(":")[2], reference, probe, losses, (), floor=True))
+    return found
+
+
+def _plain(losses: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The addends that make sense without pretrained weights: those that look at labels."""
+    return tuple(loss for loss in losses if loss.supervised)
+
+
+def _check_supervised(losses: Sequence[tuple[Any, ...]]) -> None:
+    for loss in losses:
+        if not any(term.supervised for term in loss):
+            raise SpecError(
+                f"the objective '{spec.write(loss)}' never looks at the labels; add a term that does, such as "
+                f"--loss 'cross_entropy + {spec.write(loss)}'."
+            )
+
+
+def _references(written: Any) -> tuple[str, ...]:
+    given = written.split(",") if isinstance(written, str) else list(written or ())
+    found = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
+    if not found:
+        raise SpecError("an encoder is needed; type --encoder timm:resnet50.a1_in1k, or another origin:name.")
+    return found
+
+
+def _alternatives(what: str, written: Any, single: bool = False) -> list[tuple[Any, ...]]:
+    """The alternatives that commas separate, or the items of a list that holds them."""
+    if isinstance(written, str):
+        found = [tuple(folder.build(what, call) for call in calls) for calls in spec.parse_alternatives(written)]
+    elif isinstance(written, Sequence) and single:
+        found = [one for item in written for one in _alternatives(what, item, single=True)]
+    else:
+        found = [folder.resolve(what, written)]
+    for one in found:
+        if single and len(one) != 1:
+            raise SpecError(f"{what} takes one method at a time, got '{spec.write(one)}'; separate routes by commas.")
+    return list(dict.fromkeys(found))
+
+
+def _single(what: str, written: Any) -> Any:
+    found = folder.resolve("optimizers" if what == "optimizer" else what, written)
+    if len(found) != 1:
+        raise SpecError(f"{what} must be one method, got '{spec.write(found)}'; choose one of them.")
+    return found[0]

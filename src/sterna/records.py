@@ -1,0 +1,314 @@
+"""The frozen records that cross borders between the parts of sterna.
+
+Nothing here computes. Parts of the package agree on these shapes and on nothing else, so a method can be read, tested
+and replaced knowing only this page. Torch is named for type checkers alone: listing methods needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sterna.network import Network
+
+Labels = np.ndarray  # (n,) int64, class numbers
+
+
+class Items(Protocol):
+    """The raw things of a data set, opened one at a time and never all held in memory unless they came so."""
+
+    modality: str  # "image" or "vector"; an encoder states which it can prepare
+    in_memory: bool  # True: reading costs nothing worth a worker process
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, hint: int) -> Any:
+        """One raw item: for images an upright RGB `PIL.Image`, decoded no smaller than `hint` px on its short side."""
+
+    def digest(self, index: int) -> str:
+        """A digest of the item's bytes: same bytes, same digest, on every machine."""
+
+    def name(self, index: int) -> str:
+        """What a person calls the item: its path, or `row 12`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A selection of the items of one data set, with their labels.
+
+    All parts of one data set (train, validation, test) share the same `items`, so activations computed once for the
+    items serve every part and every seed. `labels` is empty (length 0) where a part is unlabelled or its labels are
+    sealed.
+    """
+
+    items: Items
+    rows: np.ndarray  # (m,) int64, positions in `items`
+    labels: Labels  # (m,) or (0,)
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: np.ndarray) -> Table:
+        """The sub-selection at `positions` of this table (not of `items`)."""
+        labels = self.labels[positions] if len(self.labels) else self.labels
+        return Table(self.items, self.rows[positions], labels, self.classes)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the data checks saw, in a sentence a person can act on."""
+
+    kind: str  # "unreadable", "duplicate", "imbalance", ...
+    sentence: str
+    items: tuple[str, ...] = ()  # names of the items concerned
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set as read and checked, before it is split."""
+
+    table: Table
+    groups: np.ndarray  # (n,) int64; examples that share a number (duplicates, given groups) stay in one part
+    parts: np.ndarray  # (n,) of "", "train", "validation", "test": the part a folder layout or column assigns
+    findings: tuple[Finding, ...]
+    origin: str  # what the person typed
+
+
+class Sealed:
+    """Test labels. `score` is the only module that may call `open_for_scoring`; a test reads the code to hold that."""
+
+    __slots__ = ("_labels",)
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def open_for_scoring(self) -> Labels:
+        """The labels themselves."""
+        return self._labels
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of a loaded table go where; saved with every run."""
+
+    train: np.ndarray  # (n_train,) int64 positions in the table
+    validation: np.ndarray
+    test: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a method may see. There is no field for test labels, so none can leak.
+
+    Absence is an empty part, never a sentinel label.
+    """
+
+    target: Table
+    validation: Table
+    sources: tuple[Table, ...] = ()
+    unlabelled: tuple[Table, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.target.classes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One mini-batch, ready for the network."""
+
+    inputs: Tensor  # (b, ...) what the first moving stage takes
+    labels: Tensor  # (b,) int64 class numbers, or (b, k) float32 soft labels
+    weights: Tensor  # (b,) float32, mean 1 over a data set without weighting
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network makes of a batch."""
+
+    features: Tensor  # (b, d) what the head reads
+    logits: Tensor  # (b, k)
+    stages: Mapping[str, Tensor] = field(default_factory=dict)  # outputs of the stages a loss asked for, by name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch and what the network made of it."""
+
+    batch: Batch
+    output: Output
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss term is given at each optimizer step."""
+
+    target: Seen
+    network: Network
+    progress: float  # 0 at the first step of the phase, 1 at the last
+    sources: tuple[Seen, ...] = ()
+    unlabelled: tuple[Seen, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a loss may know before training starts."""
+
+    network: Network  # at its start; a term that anchors to it must clone what it keeps
+    class_counts: np.ndarray  # (k,) int64 training examples of each class
+    classes: tuple[str, ...]
+
+
+Term = Callable[[Step], "Tensor"]  # a built loss: one scalar; an `nn.Module` when it has weights of its own
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training: which stages move, and how.
+
+    A policy in `tune/` is a list of these. The stages below `cut` are frozen: their activations come from the store
+    and only `network.suffix(cut)` is trained.
+    """
+
+    name: str
+    cut: int  # the number of frozen stages; `depth` means that only the head moves
+    solver: Literal["descent", "logistic"] = "descent"  # logistic: the head alone, to its optimum, by L-BFGS
+    rate: float = 1.0  # factor on the optimizer's learning rate for the topmost moving stage
+    layer_decay: float = 1.0  # each stage further down learns at this multiple of the one above it
+    epochs: int | None = None  # None: the schedule's
+    patience: int | None = None  # None: the schedule's
+    batch_norm: bool = False  # True: BatchNorm statistics of moving stages follow the target data
+
+
+class Feed(Protocol):
+    """The inputs of one phase: rows of a table as the first moving stage takes them."""
+
+    @property
+    def labels(self) -> Labels:
+        """(n,), or (0,) for a part whose labels are sealed."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n,) float32."""
+
+    @property
+    def views(self) -> int:
+        """How many augmented copies of each example are kept; 0 when every epoch makes its own."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
+        """Batches of `size` in the given order of positions; `epoch` picks the augmented view (-1: the clean one)."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """A built augmentation, split by where it acts. Absent parts are None."""
+
+    crop: Callable[[Any, tuple[int, int]], Any] | None = None  # raw picture, (height, width) -> framed picture
+    pixels: Callable[[Any], Any] | None = None  # framed picture -> framed picture of the same size
+    mix: Callable[[Batch, int], Batch] | None = None  # batch, number of classes -> batch with soft labels
+    written: str = "none"  # in the grammar, for keys and results
+
+    # `crop` and `pixels` draw from torch's global generator; whoever calls them fences it.
+
+
+class Preparation(Protocol):
+    """From a raw item to what the network takes, in two halves: one an item, one a batch.
+
+    It comes from the encoder's own config and travels with the model. Its `repr` names everything that changes its
+    output, because cache keys are made of it.
+    """
+
+    modality: str  # the `Items.modality` it takes
+    hint: int  # px: the smallest short side at which an item may be decoded without loss for this preparation
+
+    def frame(self, item: Any, augment: Augment | None = None) -> np.ndarray:
+        """One raw item -> an array of fixed shape, uint8 (h, w, c) for images. Runs in worker processes."""
+
+    def tensor(self, frames: Tensor) -> Tensor:
+        """Stacked frames (b, h, w, c) uint8 -> network input (b, c, h, w) float32, normalised."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Pretrained weights as stages, with the preparation they expect."""
+
+    reference: str  # as typed: "timm:resnet50.a1_in1k"
+    network: Network  # with the source head, when there is one
+    preparation: Preparation
+    source_classes: tuple[str, ...]  # names of the source head's rows; () when unknown or headless
+    digest: str  # of architecture and weights
+    config: Mapping[str, Any]  # what the artifact writes so that the library of origin can open it
+    fresh: Callable[[], Network]  # the same architecture with random weights, from the global generator: fence it
+    pretrained: bool = True  # False: features made by hand, a floor
+    notes: tuple[str, ...] = ()  # what was inferred, said to the person
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Class probabilities of one route on one part, kept for paired comparisons."""
+
+    rows: np.ndarray  # (n,) int64 positions in the loaded table
+    probabilities: np.ndarray  # (n, k) float64
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with all that is needed to use it without the run that made it."""
+
+    network: Network
+    encoder: Any  # the `Encoder` it started from
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One route at one seed, measured on the held-out part. Its fields are the entries of `result.json`."""
+
+    name: str
+    encoder: str
+    tune: str
+    loss: str
+    seed: int
+    n: int  # held-out examples
+    seconds: float
+    metrics: Mapping[str, Score]
+    validation: Mapping[str, float]  # what the route was chosen by
+    floor: bool  # True: uses no pretrained weights
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to «did transfer help here?», with its evidence. Gains are in accuracy, 0.01 = one point."""
+
+    answer: Literal["helps", "hurts", "equivalent", "undecided"]
+    route: str
+    floor: str
+    gain: float
+    low: float
+    high: float
+    n: int
+    needed: int | None  # held-out examples that would settle an undecided answer
+    p_value: float  # exact McNemar, first seed
+    sentence: str

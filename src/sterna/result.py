@@ -1,0 +1,125 @@
+"""What a run found: the routes with their figures, the verdict, what ships. `result.json` is this record.
+
+The shape of `result.json` is described in docs/result.md; other programs read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sterna import files
+from sterna.errors import DataError
+from sterna.records import Outcome, Score, Verdict
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Prints as a table with the verdict as its last line."""
+
+    routes: tuple[Outcome, ...]  # one for each route and seed
+    shipped: str  # the name of a route
+    verdict: Verdict
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    folder: str  # where the run lies; `folder/model` is the shipped model
+
+    def __str__(self) -> str:
+        head = ("route", "accuracy", "95 % interval", "macro F1", "log loss", "calibration", "seconds", "")
+        lines = [head, *(_row(summary, self.shipped) for summary in summaries(self.routes))]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
+        return "\n".join([*text, "", self.verdict.sentence])
+
+    def as_json(self) -> dict[str, Any]:
+        """The contents of `result.json`."""
+        routes = [asdict(outcome) for outcome in self.routes]
+        verdict = asdict(self.verdict)
+        return {
+            "routes": routes,
+            "shipped": self.shipped,
+            "verdict": verdict,
+            "data": dict(self.data),
+            "environment": dict(self.environment),
+            "warnings": list(self.warnings),
+        }
+
+    def save(self) -> None:
+        """Write `result.json`, whole or not at all."""
+        files.write_json(Path(self.folder) / "result.json", self.as_json())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One route over its seeds: the mean of each figure, and the widest account of its interval."""
+
+    name: str
+    floor: bool
+    seeds: int
+    metrics: Mapping[str, Score]
+    seconds: float
+
+
+def summaries(routes: Sequence[Outcome]) -> list[Summary]:
+    """The routes with their seeds put together, in the order in which they ran.
+
+    The interval of a mean over seeds is the mean of the seeds' intervals: held-out examples are its main source of
+    doubt, and those of different seeds overlap, so dividing by the number of seeds would promise too much.
+    """
+    found = []
+    for name in dict.fromkeys(outcome.name for outcome in routes):
+        mine = [outcome for outcome in routes if outcome.name == name]
+        metrics = {
+            metric: Score(*(float(np.mean([getattr(one.metrics[metric], part) for one in mine])) for part in _PARTS))
+            for metric in mine[0].metrics
+        }
+        seconds = float(np.mean([one.seconds for one in mine]))
+        found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds))
+    return found
+
+
+_PARTS = ("value", "low", "high")
+
+
+def _row(summary: Summary, shipped: str) -> tuple[str, ...]:
+    accuracy = summary.metrics["accuracy"]
+    marks = [mark for mark, holds in (("floor", summary.floor), ("ships", summary.name == shipped)) if holds]
+    return (
+        summary.name,
+        f"{100 * accuracy.value:.1f} %",
+        f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}",
+        f"{summary.metrics['macro_f1'].value:.3f}",
+        f"{summary.metrics['log_loss'].value:.3f}",
+        f"{summary.metrics['calibration_error'].value:.3f}",
+        f"{summary.seconds:.1f}",
+        ", ".join(marks),
+    )
+
+
+def load(folder: Path) -> Result:
+    """The result of a finished run. Raises `DataError` when there is none."""
+    place = folder / "result.json"
+    if not place.is_file():
+        raise DataError(f"{folder} holds no finished run: it has no result.json; run sterna fit with --out {folder}.")
+    kept = json.loads(place.read_text(encoding="utf-8"))
+    routes = tuple(outcome_from_json(entry) for entry in kept["routes"])
+    verdict = Verdict(**kept["verdict"])
+    return Result(
+        routes, kept["shipped"], verdict, kept["data"], kept["environment"], tuple(kept["warnings"]), str(folder)
+    )
+
+
+def outcome_from_json(entry: Mapping[str, Any]) -> Outcome:
+    """An `Outcome` from its entry in `result.json`."""
+    metrics = {name: Score(**score) for name, score in entry["metrics"].items()}
+    return Outcome(**{**entry, "metrics": metrics})

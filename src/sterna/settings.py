@@ -1,0 +1,26 @@
+"""Options of a whole run that belong to no method: seeds, the split, the floors.
+
+When not to use: `shots` on a data set whose size is what you have anyway; it throws labels away to study few-shot
+behaviour.
+"""
+
+from __future__ import annotations
+
+from sterna.spec import Choice, Range, method, option
+
+
+@method
+class Settings:
+    """Each is a flag of `sterna fit` and a keyword of `sterna.fit`."""
+
+    seeds: int = option(1, "how many times everything is repeated, each with its own split", Range(1, 100))
+    shots: int | None = option(None, "use only this many labelled examples a class; the rest is held out", Range(2))
+    test: float = option(
+        0.2, "share held out for the final report, unless the data bring a test part", Range(0, 0.9, True)
+    )
+    validation: float = option(
+        0.2, "share of the rest that chooses between routes and stops training", Range(0, 0.9, True)
+    )
+    floors: str = option("all", "what transfer is measured against", Choice(("all", "scratch", "classical")))
+    source_weight: float = option(1.0, "weight of a source example against a target example", Range(0, low_open=True))
+    margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))

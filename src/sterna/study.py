@@ -1,0 +1,290 @@
+"""Routes x seeds -> a result: what `sterna fit` does, from the data a person points at to the model that ships.
+
+Everything that decides is done before the held-out labels are opened: routes are trained and chosen on the training
+and validation parts, the held-out part is predicted once, and only then scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from sterna import files, mixing, opening, plan, route, score, shipping, splitting
+from sterna.conclusion import Conclusion, Evidence, conclude
+from sterna.environment import environment
+from sterna.errors import SpecError, TrainingError
+from sterna.plan import Route, Words
+from sterna.records import Encoder, Fitted, Loaded, Sealed, Split, Training
+from sterna.result import Result
+from sterna.result import load as load_result
+from sterna.settings import Settings
+from sterna.store import Store
+from sterna.watching import Watch
+
+
+def fit(
+    data: str | Path,
+    *,
+    encoder: Any,
+    tune: Any = "probe, partial",
+    loss: Any = "cross_entropy",
+    augment: Any = "none",
+    optimizer: Any = "adamw",
+    schedule: Any = "",
+    source: str | Path | None = None,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    store: Store | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Fit a model to `data` by several routes, compare them with no-transfer floors, and ship the best.
+
+    Args:
+        data: a folder of class folders, a table of path and label, an .npz file, or `sklearn:digits`.
+        encoder: `"timm:resnet50.a1_in1k"`, `"local:FOLDER"`, several separated by commas, or a list.
+        tune: which weights move; alternatives separated by commas, each becomes a route.
+        loss: what they are asked for; a sum, alternatives separated by commas.
+        augment: augmentations of training examples, a sum.
+        optimizer: one of sgd, momentum, adagrad, rmsprop, adam, adamw, with options.
+        schedule: `"epochs=30, patience=5"`; see `sterna.schedule.Schedule`.
+        source: a related labelled data set with some of the same class names, mixed into the training part.
+        out: the folder of the run, `runs/<name of the data>` by default. The same call on the same folder goes on
+            where it was interrupted; a finished run is read back.
+        settings: seeds, shots, the split, the floors; see `sterna.settings.Settings`.
+        store: where activations are kept; the user's cache by default.
+        watch: whom to tell about progress.
+
+    Raises `SternaError` with one sentence for anything the caller can mend, before any computation where possible.
+
+    When not to use: to compare encoders alone; a probe of each is enough, and no floor is needed for it.
+    """
+    settings, watch = settings or Settings(), watch or Watch()
+    plan.schedule(schedule)
+    loaded = _opened(str(data), watch, "checking the data")
+    words = Words(encoder, tune, loss, augment, optimizer, schedule)
+    routes = plan.routes(words, settings, loaded.table.items.modality)
+    related = _opened(str(source), watch, "checking the source") if source else None
+    mark = plan.fingerprint(routes, settings, _digest(loaded) + (_digest(related) if related else ""))
+    place = Path(out) if out else Path("runs") / _slug(Path(str(data)).name)
+    finished = _claim(place, mark, routes)
+    if finished is not None:
+        watch.say(f"{place} holds this very run, finished; its result is read back.")
+        return finished
+    encoders = {reference: opening.open_encoder(reference) for reference in dict.fromkeys(r.encoder for r in routes)}
+    for opened in encoders.values():
+        for note in opened.notes:
+            watch.say(note)
+    study = Study(loaded, related, routes, encoders, settings, place, mark, store or Store(), watch)
+    return study.run()
+
+
+@dataclass
+class Study:
+    """A run under way: everything is chosen, nothing is scored."""
+
+    loaded: Loaded
+    related: Loaded | None
+    routes: tuple[Route, ...]
+    encoders: dict[str, Encoder]
+    settings: Settings
+    place: Path
+    mark: str
+    store: Store
+    watch: Watch
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self) -> Result:
+        """All routes at all seeds, then the conclusion, then the model."""
+        evidence = []
+        for seed in range(self.settings.seeds):
+            split = self._split(seed)
+            labels = self.loaded.table.labels
+            sealed = Sealed(labels[split.test])
+            for chosen in self.routes:
+                ran = self._run(chosen, seed, split)
+                if ran is not None:
+                    evidence.append(Evidence(chosen, seed, *ran, labels[split.validation], sealed))
+        for needed, floor in (("route", False), ("floor", True)):
+            if not any(one.route.floor == floor for one in evidence):
+                raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
+        return self._ship(conclude(evidence, self.settings), evidence)
+
+    def _ship(self, conclusion: Conclusion, evidence: list[Evidence]) -> Result:
+        """Save the model, the held-out predictions and the result, the result last."""
+        result = Result(
+            conclusion.outcomes,
+            conclusion.shipped,
+            conclusion.verdict,
+            self._data(),
+            environment(),
+            tuple(self.warnings),
+            str(self.place),
+        )
+        chosen = next(one for one in evidence if one.route.name == conclusion.shipped)
+        split = self._split(chosen.seed)
+        fitted = self._fitted(chosen.route, chosen.seed)
+        shipping.ship(fitted, self.loaded.table.take(split.test), self.place, result)
+        table = self.loaded.table
+        names = [table.items.name(int(row)) for row in table.rows[split.test]]
+        rows = score.held_out_rows(names, table.classes, chosen.test, chosen.sealed)
+        shipping.write_predictions(self.place, rows)
+        result.save()
+        for weights in self.place.glob("routes/*/weights.safetensors"):
+            weights.unlink()  # the model that ships is in place/model
+        return result
+
+    def _fitted(self, chosen: Route, seed: int) -> Fitted:
+        """The trained network of a route, as it was kept."""
+        network = route.start(chosen, self._desk(chosen, seed, self._split(seed)))
+        network.load_state_dict(load_file(str(self._folder(chosen, seed) / "weights.safetensors")))
+        return Fitted(network.eval(), self.encoders[chosen.encoder], self.loaded.table.classes)
+
+    def _data(self) -> dict[str, Any]:
+        """The `data` entry of the result."""
+        table, split = self.loaded.table, self._split(0)
+        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        counts = {
+            name: dict(
+                zip(table.classes, np.bincount(table.labels[rows], minlength=len(table.classes)).tolist(), strict=True)
+            )
+            for name, rows in parts.items()
+        }
+        findings = [
+            {"kind": one.kind, "sentence": one.sentence, "items": list(one.items)} for one in self.loaded.findings
+        ]
+        return {
+            "origin": self.loaded.origin,
+            "n": len(table),
+            "classes": list(table.classes),
+            "counts": counts,
+            "digest": _digest(self.loaded),
+            "findings": findings,
+            "source": self.related.origin if self.related else None,
+        }
+
+    def _split(self, seed: int) -> Split:
+        kept = self.place / "splits" / f"seed{seed}.json"
+        if kept.exists():
+            return splitting.from_json(files.read_json(kept), self.loaded)
+        wanted = self.settings
+        split = splitting.split(
+            self.loaded, seed=seed, test=wanted.test, validation=wanted.validation, shots=wanted.shots
+        )
+        files.write_json(kept, splitting.to_json(split, self.loaded))
+        return split
+
+    def _run(self, chosen: Route, seed: int, split: Split) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Test probabilities, validation probabilities and seconds of one route; None when it cannot be trained."""
+        folder = self._folder(chosen, seed)
+        done = folder / "done.json"
+        if not done.exists():
+            title = f"{chosen.name}, seed {seed}" if self.settings.seeds > 1 else chosen.name
+            try:
+                ran = route.run(chosen, self._desk(chosen, seed, split, title))
+            except TrainingError as error:
+                self._warn(f"{title}: {error}")
+                return None
+            _keep(ran, folder)
+        kept = files.read_json(done)
+        for note in kept["notes"]:
+            self._warn(f"{chosen.name}: {note}")
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            return arrays["test"], arrays["validation"], float(kept["seconds"])
+
+    def _desk(self, chosen: Route, seed: int, split: Split, title: str = "") -> route.Desk:
+        table = self.loaded.table
+        target = table.take(split.train)
+        weights = np.ones(len(target), dtype=np.float32)
+        if self.related is not None:
+            target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
+            if seed == 0 and chosen is self.routes[0]:
+                self.watch.say(finding.sentence)
+        test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
+        folder = self._folder(chosen, seed)
+        return route.Desk(
+            self.encoders[chosen.encoder],
+            Training(target, table.take(split.validation)),
+            test,
+            weights,
+            seed,
+            self.store,
+            place=folder / "checkpoint.pt",
+            fingerprint=self.mark,
+            report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
+            extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
+        )
+
+    def _folder(self, chosen: Route, seed: int) -> Path:
+        return self.place / "routes" / f"{_slug(chosen.name)}-{seed}"
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.watch.say(sentence)
+
+
+def _keep(ran: route.Ran, folder: Path) -> None:
+    """Write what a route gave; `done.json` comes last and says that the rest is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_arrays(folder / "predictions.npz", {"test": ran.test.probabilities, "validation": ran.validation})
+    state = ran.network.state_dict()
+    save_file(
+        {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
+        str(folder / "weights.safetensors"),
+    )
+    files.write_json(folder / "history.json", ran.history)
+    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _where(title: str, at: Any) -> str:
+    return f"{title}: {at.phase}, epoch {at.epoch}, validation accuracy {100 * at.accuracy:.1f} %"
+
+
+def _opened(reference: str, watch: Watch, what: str) -> Loaded:
+    loaded = opening.open_data(reference, lambda done, total: watch.advance(what, done, total))
+    table = loaded.table
+    watch.say(f"{reference}: {len(table)} examples of {len(table.classes)} classes.")
+    for finding in loaded.findings:
+        watch.say(finding.sentence)
+    return loaded
+
+
+def _claim(place: Path, mark: str, routes: tuple[Route, ...]) -> Result | None:
+    """Make the run's folder, or take up the run that lies in it; its result when it is finished.
+
+    Raises `SpecError` when the folder belongs to a run with other options or data.
+    """
+    kept = place / "plan.json"
+    if kept.exists():
+        if files.read_json(kept)["fingerprint"] != mark:
+            raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
+        return load_result(place) if (place / "result.json").exists() else None
+    if place.exists() and any(place.iterdir()):
+        raise SpecError(f"{place} is not empty and holds no run of sterna; choose another --out.")
+    files.write_json(kept, {"fingerprint": mark, "routes": [chosen.written() for chosen in routes]})
+    return None
+
+
+def _digest(loaded: Loaded) -> str:
+    """A digest of the items, labels and classes of a data set."""
+    table = loaded.table
+    made = hashlib.blake2b(repr(table.classes).encode(), digest_size=16)
+    made.update(np.ascontiguousarray(table.labels).tobytes())
+    for row in table.rows:
+        made.update(table.items.digest(int(row)).encode())
+    return made.hexdigest()
+
+
+def _slug(name: str) -> str:
+    """A file name from a route's name: readable, and different for different names."""
+    plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-.") or "run"
+    if plain == name:
+        return plain
+    return f"{plain[:60]}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"

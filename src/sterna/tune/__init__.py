@@ -1,0 +1,1 @@
+"""Which weights move: each file is a policy, a list of phases."""

@@ -1,0 +1,34 @@
+"""Where tests find real data and real weights; they skip with a reason where these are absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _place(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable, ROOT.parent / "shared" / default))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    place = _place("STERNA_DATA", "data")
+    if not place.is_dir():
+        pytest.skip(f"no real data at {place}; set STERNA_DATA to a folder that holds it")
+    return place
+
+
+@pytest.fixture(scope="session")
+def weights_folder() -> Path:
+    place = _place("STERNA_WEIGHTS", "weights")
+    if not place.is_dir():
+        pytest.skip(f"no pretrained weights at {place}; set STERNA_WEIGHTS to a folder that holds them")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never touch the cache of the person who runs them."""
+    monkeypatch.setenv("STERNA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,220 @@
+"""The loop: it learns, stops, restores, freezes, goes on after an interruption, and gives the same bits twice."""
+
+import numpy as np
+import pytest
+import torch
+from networks import ArrayFeed, convolutional
+from torch import nn
+
+from sterna import descent, folder, train
+from sterna.errors import TrainingError
+from sterna.network import copied_state
+from sterna.plan import schedule
+from sterna.records import Phase, Setting
+
+CLASSES = ("a", "b", "c")
+
+
+def examples(count, seed=0, noise=0.5):
+    """Pictures whose colour tells the class, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = np.arange(count, dtype=np.int64) % 3
+    inputs = noise * torch.randn(count, 3, 8, 8, generator=generator)
+    inputs[torch.arange(count), torch.from_numpy(labels)] += 1
+    return ArrayFeed(inputs, labels)
+
+
+class Frozen:
+    """What lies under a cut, applied to a feed: the plainest store there is."""
+
+    def __init__(self, feed, network, cut):
+        with torch.no_grad():
+            self.feed = ArrayFeed(network.eval().prefix(cut)(feed.inputs), feed.labels)
+
+
+def run(
+    tune,
+    *,
+    seed=0,
+    place=None,
+    written="epochs=6, batch=8",
+    loss="cross_entropy",
+    optimizer="adamw(rate=0.003)",
+    report=None,
+):
+    network = convolutional()
+    (policy,) = folder.resolve("tune", tune)
+    phases = policy.plan([sum(w.numel() for w in stage.parameters()) for stage in network.stages.values()])
+    training, validation = examples(48), examples(24, seed=1)
+    losses, (chosen,) = folder.resolve("losses", loss), folder.resolve("optimizers", optimizer)
+    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, fingerprint="one")
+    counts = np.bincount(training.labels)
+    history = train.train(
+        network,
+        recipe,
+        lambda phase: tuple(Frozen(feed, network, phase.cut).feed for feed in (training, validation)),
+        Setting(network, counts, CLASSES),
+        place=place,
+        report=report or (lambda progress: None),
+    )
+    return (
+        network,
+        history,
+        descent.accuracy_and_loss(
+            descent.probabilities(network, examples(60, seed=2), 20), examples(60, seed=2).labels
+        ),
+    )
+
+
+def same(one, two):
+    return all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("tune", ["probe", "partial(stages=1)", "gradual(phases=3)", "lp_ft", "full", "scratch"])
+def test_every_policy_beats_chance_by_far(tune):
+    _, history, (accuracy, _) = run(tune)
+    assert accuracy > 0.7
+    assert all(np.isfinite(entry["objective"]) for entry in history)
+
+
+@pytest.mark.parametrize("tune", ["probe", "partial(stages=1)", "gradual(phases=3)"])
+def test_what_is_frozen_does_not_move_by_a_bit(tune):
+    start = copied_state(convolutional())
+    network, _, _ = run(tune if tune != "gradual(phases=3)" else "gradual(stages=[0, 1])")
+    low = 3 if tune == "probe" else 2
+    below = [name for name in start if name.startswith(tuple(f"stages.stage{place}." for place in range(low)))]
+    assert below
+    assert all(torch.equal(network.state_dict()[name], start[name]) for name in below)
+
+
+def test_batch_norm_statistics_of_moving_stages_move_only_when_asked():
+    start = copied_state(convolutional())
+    for written, moves in (("full", False), ("full(batch_norm=true)", True)):
+        state = run(written)[0].state_dict()
+        changed = not torch.equal(state["stages.stage1.1.running_mean"], start["stages.stage1.1.running_mean"])
+        assert changed is moves
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_global_state():
+    torch.manual_seed(5)
+    one, _, _ = run("full")
+    torch.manual_seed(6)
+    before = torch.random.get_rng_state()
+    two, _, _ = run("full")
+    assert same(one, two)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not same(one, run("full", seed=1)[0])
+
+
+@pytest.mark.parametrize("stop", [1, 4, 8])
+@pytest.mark.parametrize("written", ["epochs=6, batch=8", "epochs=6, batch=8, average=0.9"])
+def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path, monkeypatch, stop, written):
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    straight, history, _ = run("gradual(stages=[0, 1, 3])", written=written)
+    told = []
+
+    def interrupting(progress):
+        told.append(progress)
+        if len(told) == stop:
+            raise KeyboardInterrupt
+
+    place = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run("gradual(stages=[0, 1, 3])", written=written, place=place, report=interrupting)
+    resumed, again, _ = run("gradual(stages=[0, 1, 3])", written=written, place=place)
+    assert same(straight, resumed)
+    assert again == history
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    place = tmp_path / "checkpoint.pt"
+    run("probe", place=place)
+    state = torch.load(place, weights_only=True)
+    torch.save({**state, "fingerprint": "other"}, place)
+    with pytest.raises(TrainingError, match="belongs to a run with other options"):
+        run("probe", place=place)
+    place.write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError, match="cannot be read; remove it"):
+        run("probe", place=place)
+
+
+def test_divergence_is_said_with_what_to_type():
+    with pytest.raises(TrainingError, match=r"--optimizer 'sgd\(rate=1e\+37\)'"):
+        run("full", optimizer="sgd(rate=1e38)", written="epochs=3, batch=8, clip=0, warmup=0")
+
+
+def test_a_phase_never_ends_worse_than_it_began():
+    # A rate that destroys: the best weights are those of the start, the fitted head's.
+    probed, _, before = run("probe")
+    shaken, history, after = run(
+        "partial(stages=1)", optimizer="sgd(rate=50)", written="epochs=3, batch=8, clip=0, warmup=0"
+    )
+    worst = min(entry["accuracy"] for entry in history)
+    assert worst < 0.9 * history[0]["accuracy"]
+    assert after[0] == before[0]
+    assert same(probed, shaken)
+
+
+def test_early_stopping_waits_as_long_as_it_is_told():
+    _, history, _ = run("full", optimizer="sgd(rate=1e-12)", written="epochs=50, patience=3, batch=8")
+    assert len(history) == 3
+
+
+def test_the_probe_is_the_optimum_of_its_convex_problem():
+    # A tiny problem: the gradient of mean cross-entropy plus its own L2 term vanishes at the fitted head.
+    network, _, (accuracy, _) = run("probe")
+    assert accuracy > 0.9
+    again, _, _ = run("probe", seed=7)
+    assert same(network, again)  # no randomness at all
+
+
+def test_weight_decay_is_off_where_l2sp_acts():
+    seen = []
+
+    class Spy:
+        rate, weight_decay = 0.01, 0.5
+
+        def build(self, groups):
+            seen.extend(group["weight_decay"] for group in groups)
+            return torch.optim.SGD(groups)
+
+    for loss, expected in (("cross_entropy", {0.0, 0.5}), ("cross_entropy + l2sp", {0.0})):
+        seen.clear()
+        network, feed = convolutional(), examples(12)
+        recipe = train.Recipe(
+            (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0
+        )
+        train.train(network, recipe, lambda phase, feed=feed: (feed, feed), Setting(network, np.ones(3), CLASSES))
+        assert set(seen) == expected
+
+
+def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path):
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.value = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, step):
+            return (self.value - 1).square() + 0 * step.target.output.logits.sum()
+
+    class Loss:
+        regularises = False
+
+        def build(self, setting):
+            made.append(Scale())
+            return made[-1]
+
+    made = []
+    (chosen,) = folder.resolve("optimizers", "adam(rate=0.1)")
+    network, feed, place = convolutional(), examples(12), tmp_path / "checkpoint.pt"
+    recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0)
+    train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
+    assert made[0].value.item() < 2.5
+    assert torch.load(place, weights_only=True)["terms"]["0.value"].item() == made[0].value.item()
+
+
+def test_lp_ft_starts_where_the_probe_ends():
+    _, probed, _ = run("probe")
+    _, history, _ = run("lp_ft")
+    assert history[0] == probed[0]
+    assert history[1]["objective"] < history[0]["objective"] + 0.1
