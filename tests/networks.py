@@ -43,13 +43,17 @@ class ArrayFeed:
     """A feed over a tensor in memory."""
 
     def __init__(self, inputs, labels):
-        self.inputs, self.labels, self.views = inputs, labels, 0
+        self.pictures, self.labels, self.views = inputs, labels, 0
         self.weights = np.ones(len(labels), dtype=np.float32)
 
     def __len__(self):
         return len(self.labels)
 
-    def batches(self, order, size, epoch):
+    def inputs(self, order, size, epoch):
         for start in range(0, len(order), size):
-            part = order[start : start + size]
-            yield Batch(self.inputs[part], torch.from_numpy(self.labels[part]), torch.from_numpy(self.weights[part]))
+            yield self.pictures[order[start : start + size]]
+
+    def batches(self, order, size, epoch):
+        for start, inputs in enumerate(self.inputs(order, size, epoch)):
+            part = order[start * size : (start + 1) * size]
+            yield Batch(inputs, torch.from_numpy(self.labels[part]), torch.from_numpy(self.weights[part]))

@@ -25,7 +25,7 @@ ARGUMENTS = 8
 WIDE_DOORS = {("study", "fit"), ("cli", "*")}
 
 # A class of torch asks its heirs to call these; anything else reached through `super()` is inheritance for reuse.
-TORCH_SUPER = ("__init__", "train")
+TORCH_SUPER = ("__init__", "train", "_apply")
 
 # Added to the standard library after Python 3.10.
 TOO_NEW = {

@@ -11,7 +11,9 @@ from sterna.errors import MissingPackageError, SpecError
 def test_the_listing_holds_every_method() -> None:
     listed = catalogue.listing()
     assert [(entry.folder, entry.name) for entry in listed] == [
-        (place, name) for place in folder.FOLDERS for name in folder.names(place)
+        *((place, name) for place in folder.FOLDERS for name in folder.names(place)),
+        ("run", "schedule"),
+        ("run", "settings"),
     ]
     assert all(entry.summary for entry in listed)
 
@@ -26,6 +28,14 @@ def test_a_page_holds_paper_equation_options_and_limits() -> None:
     weight = page.options[0]
     assert (weight.name, weight.type, weight.default, weight.allowed) == ("weight", "a number", "0.01", "in [0, inf)")
     assert weight.help
+
+
+@pytest.mark.parametrize("name", ["schedule", "run/schedule", "settings"])
+def test_options_of_a_run_have_a_page(name: str) -> None:
+    page = catalogue.page(name)
+    assert page.folder == "run"
+    assert page.when_not
+    assert {row.name for row in page.options} & {"epochs", "seeds"}
 
 
 @pytest.mark.parametrize("name", ["losses/l2sp", " l2sp ", "losses/cross-entropy", "cross_entropy"])

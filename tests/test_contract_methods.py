@@ -30,7 +30,6 @@ OPTIONS = [(cls, item) for cls in CLASSES for item in spec.options(cls)]
 
 # Methods too old or too plain to have a paper.
 NO_PAPER = {
-    "losses": {"cross_entropy", "l2"},
     "augment": {"blur", "brightness", "color_jitter", "flip", "light", "noise", "none", "rotate", "sharpen", "strong"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def add(place: Path, name: str, text: str) -> None:
 def test_names_are_the_files() -> None:
     here = Path(folder.__file__).parent
     for place in folder.FOLDERS:
-        wanted = sorted(path.stem for path in (here / place).glob("*.py") if path.stem != "__init__")
+        wanted = sorted(path.stem for path in (here / place).glob("*.py") if path.stem[0] != "_")
         assert list(folder.names(place)) == wanted
 
 
@@ -71,7 +72,8 @@ def test_listing_imports_nothing_heavy() -> None:
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'skimage', 'matplotlib'): sys.modules[name] = None\n"
         "from sterna import catalogue, folder\n"
-        "print(len(catalogue.listing()), sum(len(folder.names(place)) for place in folder.FOLDERS))\n"
+        "listed = [entry for entry in catalogue.listing() if entry.folder != 'run']\n"
+        "print(len(listed), sum(len(folder.names(place)) for place in folder.FOLDERS))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -176,3 +178,12 @@ def test_every_wrapped_package_is_in_an_extra() -> None:
     for package in ("torch", "torchvision", "timm", "skimage"):
         assert "sterna[images]" in folder.missing("x", package)
     assert "sterna[recipes]" in folder.missing("x", "matplotlib")
+
+
+def test_the_manual_shows_real_answers() -> None:
+    page = (Path(folder.__file__).parents[2] / "docs" / "specification.md").read_text("utf-8")
+    shown = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", page, re.MULTILINE)
+    assert len(shown) == 6
+    for typed, answer in shown:
+        with pytest.raises(SpecError, match=re.escape(answer.partition("Known:")[0])):
+            folder.resolve("tune" if typed.startswith("partial") else "losses", typed)

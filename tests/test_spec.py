@@ -216,6 +216,12 @@ def test_bad_syntax_is_one_sentence(text: str, sentence: str) -> None:
         spec.parse_sum(text)
 
 
+def test_brackets_may_be_nested_twenty_deep() -> None:
+    spec.parse_sum("a(x=" + "[" * 19 + "]" * 19 + ")")
+    with pytest.raises(SpecError, match="nested 20 deep, got more in 'a"):
+        spec.parse_sum("a(x=" + "[" * 20 + "]" * 20 + ")")
+
+
 def test_bad_alternatives() -> None:
     for text in ("a,", ",a", "a,,b", "a b, c"):
         with pytest.raises(SpecError, match="expected"):
@@ -254,7 +260,11 @@ def test_allowed_sets(allowed: Range | Choice, inside: list, outside: list, writ
         ({"weight": "heavy"}, "weight of .* must be a number, got heavy"),
         ({"weight": None}, "weight of .* must be a number, got none"),
         ({"weight": Call("a", (("b", 1),))}, r"weight of .* must be a number, got a\(b=1\)"),
-        ({"weight": Sample(count=9)}, r"weight of .* must be a number, got test_spec\(count=9\)"),
+        (
+            {"weight": Sample(count=9, whole=123456789, flag=True)},
+            r"weight of .* must be a number, got test_spec\(count=9, whole=123456789, flag=true\)",
+        ),
+        ({"weight": {"key": "x" * 1000}}, r"weight of .{1,99}$"),
         ({"weight": {1: 2}}, r"weight of .* must be a number, got \{1: 2\}"),
         ({"share": 0}, r"share of .* must be in \(0, 1\), got 0"),
         ({"share": 1.0}, r"share of .* must be in \(0, 1\), got 1.0"),

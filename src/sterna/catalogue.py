@@ -1,16 +1,20 @@
 """What exists: every method by folder, and the page of one method, as data for whoever shows it.
 
 Listing reads files without importing them, so it works where a heavy package is missing; a page with options imports
-the one file it is about.
+the one file it is about. The options of a whole run, which are no methods, have pages too, under "run".
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
+from types import ModuleType
 
-from sterna import folder, spec
+from sterna import folder, schedule, settings, spec
 from sterna.errors import SpecError
+
+RUN = {"schedule": schedule, "settings": settings}
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,8 @@ class Page:
 
 
 def listing() -> tuple[Entry, ...]:
-    """Every method, in the order of `folder.FOLDERS` and then by name; nothing is imported."""
-    return tuple(
-        Entry(place, name, folder.summary(place, name)) for place in folder.FOLDERS for name in folder.names(place)
-    )
+    """Every method, in the order of `folder.FOLDERS` and then by name; no method is imported."""
+    return tuple(Entry(place, name, _docstring(place, name).split("\n", 1)[0]) for place, name in _every())
 
 
 def page(name: str) -> Page:
@@ -61,7 +63,7 @@ def page(name: str) -> Page:
     the method wraps is not installed.
     """
     place, short = _found(name)
-    parts = paragraphs(folder.docstring(place, short))
+    parts = paragraphs(_docstring(place, short))
     return Page(
         folder=place,
         name=short,
@@ -96,22 +98,31 @@ def paragraphs(docstring: str) -> dict[str, list[str]]:
 _LABEL = re.compile(r"(Papers?|Equation|When not to use):\s+")
 
 
+def _every() -> list[tuple[str, str]]:
+    """The folder and the name of everything that has a page."""
+    return [(place, name) for place in folder.FOLDERS for name in folder.names(place)] + [("run", name) for name in RUN]
+
+
+def _docstring(place: str, name: str) -> str:
+    return inspect.getdoc(RUN[name]) or "" if place == "run" else folder.docstring(place, name)
+
+
 def _found(name: str) -> tuple[str, str]:
     """The folder and the short name that `name` means."""
-    every = [(place, short) for place in folder.FOLDERS for short in folder.names(place)]
     wanted = name.strip().replace("-", "_")
-    fits = [(place, short) for place, short in every if wanted in (short, f"{place}/{short}")]
+    fits = [(place, short) for place, short in _every() if wanted in (short, f"{place}/{short}")]
     if len(fits) > 1:
         choices = " or ".join(f"'{place}/{short}'" for place, short in fits)
         raise SpecError(f"'{name}' is the name of {len(fits)} methods; write {choices}.")
     if not fits:
-        raise SpecError(folder.unknown("method", name, sorted({short for _, short in every})))
+        raise SpecError(folder.unknown("method", name, sorted({short for _, short in _every()})))
     return fits[0]
 
 
 def _rows(place: str, name: str) -> tuple[Row, ...]:
     """The options of a method; none for folders whose files hold functions instead of an option class."""
-    classes = [value for value in vars(folder.module(place, name)).values() if spec.is_method(value)]
+    file: ModuleType = RUN[name] if place == "run" else folder.module(place, name)
+    classes = [value for value in vars(file).values() if spec.is_method(value) and value.__module__ == file.__name__]
     return tuple(
         Row(
             option.name,
@@ -121,6 +132,5 @@ def _rows(place: str, name: str) -> tuple[Row, ...]:
             option.help,
         )
         for one in classes
-        if one.__module__ == f"sterna.{place}.{name}"
         for option in spec.options(one)
     )

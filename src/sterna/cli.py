@@ -116,29 +116,30 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="remove everything
 def main() -> None:
     """The entry point: errors a user can mend become one sentence and exit status 2."""
     try:
-        app(standalone_mode=False)
+        app()
     except SternaError as error:
         err.print(f"sterna: {escape(str(error))}", style="red")
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("\ninterrupted; the same command goes on where it stopped", style="yellow")
-        sys.exit(130)
 
 
 def _fit(
     data: str, words: dict[str, str], schedule: str, source: str | None, output: str | None, settings: Settings
 ) -> None:
     study = _library("study")
-    with _Shown() as shown:
-        result = study.fit(
-            data,
-            **words,
-            schedule=schedule,
-            source=source,
-            out=output,
-            settings=settings,
-            watch=Watch(shown.say, shown.advance),
-        )
+    try:
+        with _Shown() as shown:
+            result = study.fit(
+                data,
+                **words,
+                schedule=schedule,
+                source=source,
+                out=output,
+                settings=settings,
+                watch=Watch(shown.say, shown.advance),
+            )
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on where it stopped", style="yellow")
+        raise typer.Exit(130) from None
     out.print(f"\n{escape(result.folder)}: {len(result.routes)} runs; model in {escape(result.folder)}/model\n")
     out.print(escape(str(result)))
 

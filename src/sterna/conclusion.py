@@ -15,7 +15,7 @@ from sterna.settings import Settings
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Trial:
     """What one route at one seed left behind."""
 
     route: Route
@@ -24,7 +24,8 @@ class Evidence:
     validation: np.ndarray  # (m, k) probabilities
     seconds: float
     validation_labels: np.ndarray  # (m,)
-    sealed: Sealed  # the n test labels
+    rows: np.ndarray  # (n,) which examples of the data set were held out
+    sealed: Sealed  # their labels
 
 
 @dataclass(frozen=True)
@@ -36,46 +37,45 @@ class Conclusion:
     verdict: Verdict
 
 
-def conclude(evidence: Sequence[Evidence], settings: Settings) -> Conclusion:
+def conclude(trials: Sequence[Trial], settings: Settings) -> Conclusion:
     """Choose a route and a floor by their validation scores, then open the held-out labels, once for each seed.
 
     A floor that the verdict finds better ships, whatever validation said: the held-out part then decides in one
     direction only, away from a model that was seen to be worse.
     """
-    chosen = _validation(evidence)
-    floors = {one.route.name for one in evidence if one.route.floor}
+    chosen = _validation(trials)
+    floors = {one.route.name for one in trials if one.route.floor}
     best, transfer, floor = verdict.decide_shipping(chosen, floors)
-    scored = {(one.route.name, one.seed): _scored(one) for one in evidence}
-    outcomes = tuple(_outcome(one, scored[one.route.name, one.seed], chosen[one.route.name]) for one in evidence)
-    compared = _paired(scored, transfer, floor)
-    found = verdict.decide(
-        transfer,
-        floor,
-        [one.correct for one, _ in compared],
-        [other.correct for _, other in compared],
-        [one.log_losses for one, _ in compared],
-        [other.log_losses for _, other in compared],
-        seed=0,
-        margin=settings.margin,
-        ships=best,
+    scored = {(one.route.name, one.seed): _scored(one) for one in trials}
+    outcomes = tuple(_outcome(one, scored[one.route.name, one.seed], chosen[one.route.name]) for one in trials)
+    seeds = sorted(seed for name, seed in scored if name == transfer and (floor, seed) in scored)
+    rows = {one.seed: one.rows for one in trials}
+    route_evidence, floor_evidence = (
+        verdict.Evidence(
+            name,
+            [rows[seed] for seed in seeds],
+            [scored[name, seed].correct for seed in seeds],
+            [scored[name, seed].log_losses for seed in seeds],
+        )
+        for name in (transfer, floor)
     )
-    shipped = floor if found.answer == "hurts" else best
-    return Conclusion(outcomes, shipped, found)
+    found = verdict.decide(route_evidence, floor_evidence, chosen=best, seed=0, margin=settings.margin)
+    return Conclusion(outcomes, verdict.shipped(found.answer, best, floor), found)
 
 
-def _validation(evidence: Sequence[Evidence]) -> dict[str, dict[str, float]]:
+def _validation(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
     """Mean validation figures of each route over its seeds."""
     found: dict[str, list[dict[str, float]]] = {}
-    for one in evidence:
+    for one in trials:
         found.setdefault(one.route.name, []).append(score.validation_metrics(one.validation, one.validation_labels))
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
 
 
-def _scored(one: Evidence) -> Scored:
+def _scored(one: Trial) -> Scored:
     return score.measure(one.test, one.sealed, seed=one.seed)
 
 
-def _outcome(one: Evidence, scored: Scored, validation: dict[str, float]) -> Outcome:
+def _outcome(one: Trial, scored: Scored, validation: dict[str, float]) -> Outcome:
     written = one.route.written()
     return Outcome(
         name=one.route.name,
@@ -89,9 +89,3 @@ def _outcome(one: Evidence, scored: Scored, validation: dict[str, float]) -> Out
         validation=validation,
         floor=one.route.floor,
     )
-
-
-def _paired(scored: dict[tuple[str, int], Scored], transfer: str, floor: str) -> list[tuple[Scored, Scored]]:
-    """Both routes at each seed that has both: the same held-out examples."""
-    seeds = sorted(seed for name, seed in scored if name == transfer and (floor, seed) in scored)
-    return [(scored[transfer, seed], scored[floor, seed]) for seed in seeds]

@@ -37,17 +37,18 @@ class PreparedFeed:
     def __len__(self) -> int:
         return len(self.table)
 
-    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
         augment, seeds, rows = None, None, self.table.rows[order]
         if epoch >= 0 and (self.augment.crop or self.augment.pixels):
             augment = self.augment
             seeds = np.array([derive(self.seed, "augment", epoch, int(row)) for row in rows], dtype=np.int64)
         frames = reading.frames(self.table.items, self.preparation, rows, size=size, augment=augment, seeds=seeds)
-        for positions, stacked in zip(_chunks(order, size), frames, strict=True):
+        for stacked in frames:
             inputs = self.preparation.tensor(stacked)
-            if self.prefix is not None:
-                inputs = self.prefix(inputs)
-            yield _batch(inputs, positions, self, epoch)
+            yield inputs if self.prefix is None else self.prefix(inputs)
+
+    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
+        return _batches(self, len(self.table.classes), order, size, epoch)
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,24 @@ class StoredFeed:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
         view = self.augmented[epoch % self.views] if epoch >= 0 and self.views else self.clean
         for positions in _chunks(order, size):
-            yield _batch(view.gather(self.rows[positions]), positions, self, epoch)
+            yield view.gather(self.rows[positions])
+
+    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
+        return _batches(self, self.classes, order, size, epoch)
 
 
-def _batch(inputs: Tensor, positions: np.ndarray, feed: PreparedFeed | StoredFeed, epoch: int) -> Batch:
+def _batches(
+    feed: PreparedFeed | StoredFeed, classes: int, order: np.ndarray, size: int, epoch: int
+) -> Iterator[Batch]:
     """Inputs with their labels and weights, mixed when they are for training."""
-    known = len(feed.labels) > 0
-    labels = torch.from_numpy(feed.labels[positions]) if known else torch.zeros(len(positions), dtype=torch.int64)
-    batch = Batch(inputs, labels, torch.from_numpy(feed.weights[positions]))
-    if epoch < 0 or feed.augment.mix is None:
-        return batch
-    classes = feed.classes if isinstance(feed, StoredFeed) else len(feed.table.classes)
-    return feed.augment.mix(batch, classes)
+    for positions, inputs in zip(_chunks(order, size), feed.inputs(order, size, epoch), strict=True):
+        known = len(feed.labels) > 0
+        labels = torch.from_numpy(feed.labels[positions]) if known else torch.zeros(len(positions), dtype=torch.int64)
+        batch = Batch(inputs, labels, torch.from_numpy(feed.weights[positions]))
+        yield feed.augment.mix(batch, classes) if epoch >= 0 and feed.augment.mix else batch
 
 
 def _chunks(order: np.ndarray, size: int) -> Iterator[np.ndarray]:

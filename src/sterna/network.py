@@ -8,17 +8,20 @@ Whatever lies under the lowest moving stage is a fixed function of the input, so
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sterna.errors import EncoderError
+from sterna.maths.seeds import derive
 from sterna.records import Output
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+TOLERANCE = 1e-4  # relative difference between a chain and its model; the same operations in the same order give 0
+Found = TypeVar("Found")
 
 
 class Stage(nn.Module):
@@ -88,12 +91,18 @@ class Network(nn.Module):
         """The number of features the head reads."""
         return int(self.head.in_features)  # type: ignore[arg-type]
 
+    @property
+    def classes(self) -> int:
+        """The number of rows of the head: 0 for a network without a source head."""
+        return int(self.head.out_features)  # type: ignore[arg-type]
+
     def forward(self, inputs: Tensor) -> Output:
         kept: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             inputs = stage(inputs)
             if name in self.wanted:
                 kept[name] = inputs
+                inputs = inputs.clone()  # the next stage may begin with an operation in place
         return Output(features=inputs, logits=self.head(inputs), stages=kept)
 
     def prefix(self, cut: int) -> nn.Sequential:
@@ -124,6 +133,8 @@ class Network(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Network:
+        if self.whole is not None:
+            self.whole.train(mode)
         super().train(mode)
         for stage, moves in zip(self.stages.values(), self.moving, strict=True):
             if not moves:
@@ -144,11 +155,12 @@ class Network(nn.Module):
         The fresh rows are drawn from the global generator: fence it.
         """
         twin = copy.deepcopy(self)
-        old, new = twin.head, nn.Linear(self.width, classes)
+        old: nn.Linear = twin.head  # type: ignore[assignment]
+        new = nn.Linear(self.width, classes).to(old.weight)
         with torch.no_grad():
             for target, place in rows.items():
-                new.weight[target] = old.weight[place]  # type: ignore[index]
-                new.bias[target] = old.bias[place]  # type: ignore[index]
+                new.weight[target] = old.weight[place]
+                new.bias[target] = 0 if old.bias is None else old.bias[place]
         twin.set_head(new)
         return twin
 
@@ -158,6 +170,13 @@ class Network(nn.Module):
         if self.whole is not None and self.head_path:
             owner, _, leaf = self.head_path.rpartition(".")
             setattr(self.whole.get_submodule(owner), leaf, head)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
+        """Moves and casts reach the library's own model too: tensors that lie in no stage would stay behind."""
+        super()._apply(fn, recurse)
+        if self.whole is not None:
+            self.whole._apply(fn, recurse)
+        return self
 
 
 def matching_rows(target: Sequence[str], source: Sequence[str]) -> dict[int, int]:
@@ -178,6 +197,16 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
+def digest(architecture: str, state: Mapping[str, Tensor]) -> str:
+    """A digest of an architecture and its weights: the same words, names, shapes, kinds and bytes, the same digest."""
+    found = hashlib.blake2b(architecture.encode(), digest_size=16)
+    for name, value in sorted(state.items()):
+        value = value.detach().cpu().contiguous()
+        found.update(f"\x1f{name}:{value.dtype}:{tuple(value.shape)}\x1f".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
     """A detached copy of all weights and statistics, by name."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -192,7 +221,9 @@ def deviation(got: Tensor, wanted: Tensor) -> float:
 
 
 @torch.no_grad()
-def verified(network: Network, whole: Callable[[Tensor], Tensor], inputs: Tensor, tolerance: float = 1e-4) -> float:
+def verified(
+    network: Network, whole: Callable[[Tensor], Tensor], inputs: Tensor, tolerance: float = TOLERANCE
+) -> float:
     """The deviation between the chain and the library's own forward pass, in evaluation mode.
 
     Raises `EncoderError` when it exceeds `tolerance`; a caller falls back to coarser stages that agree.
@@ -202,6 +233,101 @@ def verified(network: Network, whole: Callable[[Tensor], Tensor], inputs: Tensor
     if not value <= tolerance:
         raise EncoderError(f"the stages do not reproduce the network: relative difference {value:.2g} > {tolerance:g}")
     return value
+
+
+def sound(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
+    """Whether a chain is the model it was made from.
+
+    - Its features and logits equal the model's in evaluation mode.
+    - Its features equal the model's in training mode under the same random numbers: dropout and stochastic depth have
+      stayed where they were.
+    - Each stage is a function of its input alone, also after other data have gone through. Prefix and suffix run the
+      same stages in the same order, so this makes them equal to the whole at every cut.
+    - Every weight that the features depend on lies in exactly one stage.
+
+    Args:
+        bare: `network.whole` with an identity in place of its classifier, sharing its modules.
+        inputs: (b, ...) real input with b >= 2.
+    """
+    checks = (
+        partial(_equals, network, bare, inputs),
+        partial(_pure, list(network.stages.values()), inputs),
+        partial(_trains_alike, network, bare, inputs),
+        partial(_complete, network, bare, inputs),
+    )
+    return all(attempt(check) for check in checks)
+
+
+@torch.no_grad()
+def _equals(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
+    network.eval()
+    bare.eval()
+    output = network(inputs.clone())
+    near = deviation(output.features, bare(inputs.clone())) <= TOLERANCE
+    if not network.classes or network.whole is None:
+        return near
+    return near and deviation(output.logits, network.whole(inputs.clone())) <= TOLERANCE
+
+
+@torch.no_grad()
+def _pure(stages: Sequence[nn.Module], inputs: Tensor) -> bool:
+    """Whether each stage depends on its input alone and not on what the others have left behind."""
+    values = [inputs]
+    for stage in stages:
+        values.append(stage(values[-1].clone()))
+    in_sequence(stages, 0.5 * inputs[:1])
+    replayed = [stage(value.clone()) for stage, value in reversed(list(zip(stages, values[:-1], strict=True)))]
+    return all(deviation(got, wanted) <= TOLERANCE for got, wanted in zip(reversed(replayed), values[1:], strict=True))
+
+
+@torch.no_grad()
+def _trains_alike(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
+    """Whether both draw the same masks in training mode. BatchNorm stays as it is: its statistics must not move."""
+    stages = list(network.stages.values())
+    try:
+        bare.train()
+        network.batch_norm = False
+        network.train()
+        for part in bare.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
+        values = []
+        for run in (bare, partial(in_sequence, stages)):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive("chain", "masks"))
+                values.append(run(inputs.clone()))
+    finally:
+        network.batch_norm = True
+        bare.eval()
+        network.eval()
+    return deviation(values[1], values[0]) <= TOLERANCE
+
+
+def _complete(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
+    """Whether every weight that the features depend on lies in one stage, and none in two."""
+    owned = [id(weight) for part in (*network.stages.values(), network.head) for weight in part.parameters()]
+    left = [weight for weight in bare.parameters() if id(weight) not in owned and weight.requires_grad]
+    return len(owned) == len(set(owned)) and not any(depends_on(bare, left, inputs) if left else [])
+
+
+def depends_on(call: Callable[[Tensor], Tensor], weights: Sequence[Tensor], inputs: Tensor) -> list[bool]:
+    """Which of the weights the output depends on; a weight that takes no gradient counts as one that matters."""
+    moving = [weight for weight in weights if weight.requires_grad]
+    if not moving:
+        return [True] * len(weights)
+    with torch.enable_grad():
+        output = call(inputs.clone())
+        found = torch.autograd.grad(output.sum(), moving, allow_unused=True) if output.requires_grad else ()
+    reached = {id(weight) for weight, gradient in zip(moving, found, strict=False) if gradient is not None}
+    return [not weight.requires_grad or id(weight) in reached for weight in weights]
+
+
+def attempt(work: Callable[[], Found]) -> Found | None:
+    """What `work` gives, or None where it fails: a library's code may raise anything when parts of it are missing."""
+    try:
+        return work()
+    except Exception:
+        return None
 
 
 def no_op(parts: Any, inputs: Tensor) -> Tensor:

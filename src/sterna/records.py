@@ -208,8 +208,11 @@ class Feed(Protocol):
 
     def __len__(self) -> int: ...
 
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
+        """Inputs (size, ...) in the given order of positions; `epoch` picks the augmented view (-1: the clean one)."""
+
     def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
-        """Batches of `size` in the given order of positions; `epoch` picks the augmented view (-1: the clean one)."""
+        """The same with labels and weights, and mixed where the augmentation mixes examples."""
 
 
 @dataclass(frozen=True)

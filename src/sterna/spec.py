@@ -182,7 +182,7 @@ def written(value: Any) -> str:
         return _called(value.name, [f"{key}={written(one)}" for key, one in value.pairs])
     if isinstance(value, int) and value.bit_length() > _WHOLE_BITS:
         return "a number beyond 64 bits"
-    return repr(value) if type(value) in (int, float) or is_method(type(value)) else reprlib.repr(value)
+    return repr(value) if is_method(type(value)) else reprlib.repr(value)
 
 
 def type_name(kind: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from sterna import files, mixing, opening, plan, route, score, shipping, splitting
-from sterna.conclusion import Conclusion, Evidence, conclude
+from sterna.conclusion import Conclusion, Trial, conclude
 from sterna.environment import environment
 from sterna.errors import SpecError, TrainingError
 from sterna.plan import Route, Words
@@ -101,7 +101,7 @@ class Study:
 
     def run(self) -> Result:
         """All routes at all seeds, then the conclusion, then the model."""
-        evidence = []
+        trials = []
         for seed in range(self.settings.seeds):
             split = self._split(seed)
             labels = self.loaded.table.labels
@@ -109,13 +109,13 @@ class Study:
             for chosen in self.routes:
                 ran = self._run(chosen, seed, split)
                 if ran is not None:
-                    evidence.append(Evidence(chosen, seed, *ran, labels[split.validation], sealed))
+                    trials.append(Trial(chosen, seed, *ran, labels[split.validation], split.test, sealed))
         for needed, floor in (("route", False), ("floor", True)):
-            if not any(one.route.floor == floor for one in evidence):
+            if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
-        return self._ship(conclude(evidence, self.settings), evidence)
+        return self._ship(conclude(trials, self.settings), trials)
 
-    def _ship(self, conclusion: Conclusion, evidence: list[Evidence]) -> Result:
+    def _ship(self, conclusion: Conclusion, trials: list[Trial]) -> Result:
         """Save the model, the held-out predictions and the result, the result last."""
         result = Result(
             conclusion.outcomes,
@@ -126,7 +126,7 @@ class Study:
             tuple(self.warnings),
             str(self.place),
         )
-        chosen = next(one for one in evidence if one.route.name == conclusion.shipped)
+        chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = self._split(chosen.seed)
         fitted = self._fitted(chosen.route, chosen.seed)
         shipping.ship(fitted, self.loaded.table.take(split.test), self.place, result)

@@ -120,20 +120,23 @@ def train(
 
 def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed, setting: Setting) -> None:
     """Fit the head alone to its optimum; the regulariser is chosen on the validation part."""
+    views = tuple(range(training.views)) if training.views else ()
+    labels = np.tile(training.labels, 1 + len(views))
     weights = training.weights.astype(np.float64)
     for loss in run.recipe.losses:
-        if hasattr(loss, "class_weights"):
+        if loss.supervised:
             weights = weights * loss.class_weights(setting.class_counts)[training.labels]
-    found = logistic.fit_chosen(
-        _rows(training), training.labels, weights, len(setting.classes), _rows(validation), validation.labels
-    )
+    # Views of one example are not more evidence than the example: together they weigh what it weighs.
+    weights = np.tile(weights / (1 + len(views)), 1 + len(views))
+    path = logistic.fit_path(_slices(training, (-1, *views)), labels, weights, len(setting.classes))
+    found = logistic.choose(path, _slices(validation, (-1,)), validation.labels)
     head = run.network.head
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(found.weight))  # type: ignore[union-attr,operator]
-        head.bias.copy_(torch.from_numpy(found.bias))  # type: ignore[union-attr,operator]
+        head.weight.copy_(torch.from_numpy(found.fit.weight))  # type: ignore[union-attr,operator]
+        head.bias.copy_(torch.from_numpy(found.fit.bias))  # type: ignore[union-attr,operator]
     run.network.move_from(phase.cut)
     _judge(run, run.network.suffix(phase.cut), validation, CHUNK)
-    _note(run, phase, found.objective, epochs=1)
+    _note(run, phase, min(loss for _, loss in found.losses), epochs=1)
 
 
 def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
@@ -199,10 +202,8 @@ def _step(run: _Run, suffix: Network, batch: Batch, optimizer: torch.optim.Optim
     value = float(objective.detach())
     if not np.isfinite(value):
         raise TrainingError(
-            f"training diverged: the objective became {value} at step {run.state.steps}; "
-            f""
-            f"try a smaller rate, such as --optimizer '{name_of(type(run.recipe.optimizer))}"
-            f"(rate={run.recipe.optimizer.rate / 10:g})'."
+            f"training diverged: the objective became {value} at step {run.state.steps}; try a smaller rate, such as "
+            f"--optimizer '{name_of(type(run.recipe.optimizer))}(rate={run.recipe.optimizer.rate / 10:g})'."
         )
     optimizer.zero_grad(set_to_none=True)
     objective.backward()
@@ -256,20 +257,20 @@ def _note(run: _Run, phase: Phase, loss: float, epochs: int) -> None:
     run.report(Progress(phase.name, state.epoch, epochs, loss, accuracy))
 
 
-def _rows(feed: Feed) -> Callable[[], Iterator[np.ndarray]]:
-    """The clean inputs of a feed as float32 chunks, as often as asked: memory does not grow with the data."""
+def _slices(feed: Feed, epochs: Sequence[int]) -> Callable[[int], Iterator[np.ndarray]]:
+    """The unmixed inputs of a feed as blocks, as often as asked, so that memory does not grow with the data."""
 
-    def chunks() -> Iterator[np.ndarray]:
-        for batch in feed.batches(np.arange(len(feed)), CHUNK, epoch=-1):
-            yield batch.inputs.reshape(len(batch.inputs), -1).float().numpy()
+    def blocks(size: int) -> Iterator[np.ndarray]:
+        for epoch in epochs:
+            for inputs in feed.inputs(np.arange(len(feed)), size, epoch):
+                yield inputs.reshape(len(inputs), -1).float().numpy()
 
-    return chunks
+    return blocks
 
 
 def _example(feed: Feed, suffix: Network) -> Tensor:
     """The input of one example, on the network's device."""
-    batch = next(iter(feed.batches(np.arange(1), 1, epoch=-1)))
-    return batch.inputs.to(next(suffix.head.parameters()).device)
+    return next(iter(feed.inputs(np.arange(1), 1, -1))).to(next(suffix.head.parameters()).device)
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:

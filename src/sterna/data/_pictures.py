@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sterna.maths import phash
 
 Progress = Callable[[int, int], None]
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .avif".split(),
+    f".{name}"
+    for name in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib"),
+        *("gif", "tif", "tiff", "avif", "ppm", "pgm", "pbm", "pnm"),
+    )
 )
 
 _SHORT = 200  # files: fewer are read before worker processes would have started
@@ -120,7 +124,7 @@ def _read(path: str) -> tuple[str, np.ndarray | None, str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels to be decoded safely"
@@ -135,11 +139,10 @@ def _small_grey(content: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(content)) as picture:
         picture.draft("L", (2 * side, 2 * side))
         grey = picture if picture.mode == "L" and "transparency" not in picture.info else _opaque(picture)
-        # Enlarging must interpolate: repeated pixels give tiny pictures the same edges, and so the same hash.
-        smooth = Image.Resampling.BOX if min(picture.size) >= side else Image.Resampling.BILINEAR
-        small = grey.convert("L").resize((side, side), smooth)
-        small.info, orientation = {}, picture.getexif().get(_ORIENTATION, 1)
-    turn = _TURNS.get(orientation)
+        # Not the box filter: its rounding depends on the side it starts from, so a turned copy hashes differently, and
+        # enlarged tiny pictures get the edges of their pixels in common.
+        small = grey.convert("L").resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
     return np.asarray(small if turn is None else small.transpose(turn))
 
 
