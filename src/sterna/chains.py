@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
-from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, in_sequence, sound
+from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, in_sequence, sound
 
 POOLED = "features are averaged before the class scores; torchvision's ReLU on the scores is left out."
 
@@ -51,7 +51,7 @@ def chain(model: nn.Module, inputs: Tensor, head_path: str) -> Network:
         raise EncoderError(_refusal(model, head_path))
     headless = isinstance(head, nn.Identity)
     if headless:
-        head = nn.utils.skip_init(nn.Linear, features.shape[1], 0)
+        head = empty_head(features.shape[1])
     for stages in _candidates(bare, head_path, inputs):
         network = Network(stages, head, model, head_path)
         if sound(network, bare, inputs):

@@ -61,7 +61,7 @@ def fit(
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
-    settings = Settings(seeds, shots, test, validation, floors, source_weight, margin)
+    settings = Settings(seeds, shots, test, validation, floors, source_weight, margin)  # type: ignore[call-arg]
     words = {"encoder": encoder, "tune": tune, "loss": loss, "augment": augment, "optimizer": optimizer}
     _fit(data, words, schedule, source, output, settings)
 
@@ -71,7 +71,7 @@ def demo() -> None:
     """Real handwritten digits with ten labels a class, transferred from printed glyphs; about a minute."""
     out.print("scikit-learn's handwritten digits, 10 labels a class; the encoder was trained on printed glyphs.\n")
     words = {"encoder": "builtin:glyphs", "tune": "probe, partial, lp_ft"}
-    _fit("sklearn:digits", words, "", None, "runs/demo", Settings(seeds=3, shots=10))
+    _fit("sklearn:digits", words, "", None, "runs/demo", Settings(seeds=3, shots=10))  # type: ignore[call-arg]
 
 
 @app.command()

@@ -1,18 +1,30 @@
-"""Files that are written whole or not at all: under a temporary name in the same folder, then renamed."""
+"""Files that are written whole or not at all: under a temporary name in the same folder, then renamed.
+
+A reader, or the same command after a power cut, sees the old file or the new one and never a part of either.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sterna.errors import StoreError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+UNFINISHED = ".tmp"  # ends the name of a file that is being written, or that a killed process left behind
 
 
 def write_bytes(place: Path, content: bytes) -> None:
@@ -20,22 +32,82 @@ def write_bytes(place: Path, content: bytes) -> None:
 
     Raises `StoreError` when the folder cannot be written or the disk is full; what was there before stays.
     """
+    with replacing(place) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(place: Path) -> Iterator[BinaryIO]:
+    """A new file, open for writing and reading, that takes the place of `place` when the block ends without an error.
+
+    However the block fails, Ctrl-C included, the new file goes and what was there before stays. An `OSError`, from the
+    block as well, becomes a `StoreError`.
+    """
+    beside = place.parent / f".{place.name}-{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}-", suffix=".tmp", dir=place.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
+            with open(beside, "x+b") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, place)
+            os.replace(beside, place)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             raise
+        _settle(place.parent)
     except OSError as error:
         raise StoreError(
             f"cannot write {place}: {error.strerror}; free some space or choose another folder."
         ) from error
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold `folder` for this process alone; it is made if absent. The lock falls with the process, however it ends.
+
+    Args:
+        folder: what to hold; a file `.lock` stays in it.
+        wait: True waits for whoever holds it. False raises `StoreError` at once.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+b")  # noqa: SIM115 - closed below; closing it releases the lock
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror}; free some space or choose another folder."
+        ) from error
+    with file:
+        try:
+            _lock(file, wait)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} is in use by another process; wait until that one has ended, or choose another folder."
+            ) from error
+        yield
+
+
+if sys.platform == "win32":
+
+    def _lock(file: BinaryIO, wait: bool) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+
+    def _settle(folder: Path) -> None:
+        """A folder cannot be flushed on Windows, which records a rename with the file."""
+
+else:
+
+    def _lock(file: BinaryIO, wait: bool) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _settle(folder: Path) -> None:
+        """Make a rename in `folder` survive a power cut."""
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(place: Path, content: str) -> None:

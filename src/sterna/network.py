@@ -197,6 +197,14 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
+def empty_head(width: int) -> nn.Linear:
+    """A head without rows, for a network that comes without one: features are all it gives, until `with_head`."""
+    head = nn.utils.skip_init(nn.Linear, width, 1)
+    head.weight, head.bias = nn.Parameter(head.weight.detach()[:0]), nn.Parameter(head.bias.detach()[:0])
+    head.out_features = 0
+    return head
+
+
 def digest(architecture: str, state: Mapping[str, Tensor]) -> str:
     """A digest of an architecture and its weights: the same words, names, shapes, kinds and bytes, the same digest."""
     found = hashlib.blake2b(architecture.encode(), digest_size=16)

@@ -23,8 +23,13 @@ Labels = np.ndarray  # (n,) int64, class numbers
 class Items(Protocol):
     """The raw things of a data set, opened one at a time and never all held in memory unless they came so."""
 
-    modality: str  # "image" or "vector"; an encoder states which it can prepare
-    in_memory: bool  # True: reading costs nothing worth a worker process
+    @property
+    def modality(self) -> str:
+        """"image" or "vector"; an encoder states which it can prepare."""
+
+    @property
+    def in_memory(self) -> bool:
+        """True where reading costs nothing worth a worker process."""
 
     def __len__(self) -> int: ...
 

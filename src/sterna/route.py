@@ -146,7 +146,7 @@ class _Tables:
         frame = preparation.frame(items.read(int(desk.training.target.rows[0]), preparation.hint))
         with torch.no_grad():
             row = desk.encoder.network.eval().prefix(cut)(
-                desk.encoder.preparation.tensor(torch.from_numpy(frame[None]))
+                desk.encoder.preparation.tensor(torch.from_numpy(frame[None].copy()))
             )
         wanted = row.numel() * 4 * len(items) * (1 + self.views)
         return wanted <= desk.store.limit / 2

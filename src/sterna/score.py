@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,24 @@ def validation_metrics(probabilities: np.ndarray, labels: Labels) -> dict[str, f
     """
     sample = _sample(probabilities, labels)
     return {"accuracy": float(sample.hits.mean()), "log_loss": float(sample.log_losses.mean())}
+
+
+def held_out_rows(
+    names: Sequence[str], classes: Sequence[str], probabilities: np.ndarray, sealed: Sealed
+) -> list[list[str]]:
+    """The lines of `predictions.csv`, its header first: item, truth, prediction, its probability, those of all classes.
+
+    Args:
+        names: (n,) what a person calls the items.
+        classes: (k,) class names.
+        probabilities: (n, k).
+        sealed: their labels; written down after every choice has been made.
+    """
+    lines = [["item", "truth", "prediction", "probability", *classes]]
+    for name, label, row in zip(names, sealed.open_for_scoring(), probabilities, strict=True):
+        best = int(row.argmax())
+        lines.append([name, classes[label], classes[best], f"{row[best]:.6f}", *(f"{value:.6f}" for value in row)])
+    return lines
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sterna import artifact, files, reading
 from sterna.records import Fitted, Table
@@ -53,10 +52,8 @@ def card(fitted: Fitted, result: Result) -> str:
     )
 
 
-def write_predictions(place: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`predictions.csv`: one line for each held-out item."""
+def write_predictions(place: Path, lines: Sequence[Sequence[str]]) -> None:
+    """`predictions.csv`: a header, then one line for each held-out item."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["item"])
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text).writerows(lines)
     files.write_text(place / "predictions.csv", text.getvalue())

@@ -94,8 +94,9 @@ def two_level_bootstrap(
     Returns:
         (draws,) mean differences.
 
-    When not to use: with two or three seeds whose own spread exceeds that of the examples, the interval is too narrow
-    (simulated coverage 84 to 91 % instead of 95 %); only more seeds mend that.
+    When not to use: with two or three seeds whose own spread exceeds that of the examples, a 95 % interval is too
+    narrow (simulated coverage 84 to 91 %); only more seeds mend that. It errs on the wide side (up to 99 %) when every
+    seed holds out other examples and nothing else sets the seeds apart.
     """
     means = _resampled_means(paired, generator, draws, smoothed)
     total = means.mean(axis=1)

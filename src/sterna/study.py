@@ -132,8 +132,8 @@ class Study:
         shipping.ship(fitted, self.loaded.table.take(split.test), self.place, result)
         table = self.loaded.table
         names = [table.items.name(int(row)) for row in table.rows[split.test]]
-        rows = score.held_out_rows(names, table.classes, chosen.test, chosen.sealed)
-        shipping.write_predictions(self.place, rows)
+        lines = score.held_out_rows(names, table.classes, chosen.test, chosen.sealed)
+        shipping.write_predictions(self.place, lines)
         result.save()
         for weights in self.place.glob("routes/*/weights.safetensors"):
             weights.unlink()  # the model that ships is in place/model

@@ -47,8 +47,9 @@ def decide(
 ) -> Verdict:
     """The verdict on a transfer route against a floor, example by example on what both were tested on.
 
-    The gain is the mean over seeds of the difference in accuracy (negative transfer of Wang et al. 2019 with the sign
-    turned). Its 95 % interval comes from `stats.two_level_bootstrap`, over examples and, with several seeds, over seeds.
+    The gain is the mean over seeds of the difference in accuracy: the negative transfer gap of Wang et al. (2019) with
+    the sign turned. Its 95 % interval comes from `stats.two_level_bootstrap`: over examples and, with several seeds,
+    over seeds.
 
     helps: the whole interval is above 0. hurts: it is below 0. equivalent: it holds 0 and lies within the margin.
     undecided: else, with the number of held-out examples that would probably decide. An interval without 0 is always a

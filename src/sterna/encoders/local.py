@@ -43,10 +43,12 @@ def load(name: str) -> Encoder:
     config = _read_config(place)
     library = str(config.get("library") or "timm")
     build = _builder(place, config, library)
-    model = build()
+    with torch.random.fork_rng(devices=[]):
+        model = build()
     state = _fill(model, _read_weights(place), place)
     prepare = preparation.from_config(_stated(config, library))
-    pooled = chains.pool_before_scores(model)
+    with torch.random.fork_rng(devices=[]):
+        pooled = chains.pool_before_scores(model)
     chain = chains.chain(model, chains.noise(prepare.size), chains.head_of(model))
     classes = _classes(config, chain.classes)
     kept = {key: value for key, value in config.items() if key not in ("num_classes", "label_names", "sterna")}

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import timm
+import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
@@ -63,7 +64,8 @@ def _unknown(kind: str, got: str, known: Sequence[str]) -> str:
 
 def _download(name: str) -> nn.Module:
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True)
+        with torch.random.fork_rng(devices=[]):
+            model: nn.Module = timm.create_model(name, pretrained=True)
     except OSError as error:
         raise EncoderError(
             f"the weights of timm:{name} could not be fetched from the hub; on a machine with a connection, save the "

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -33,7 +34,8 @@ def load(name: str) -> Encoder:
     options = {"aux_logits": False, "transform_input": False} if architecture in RENORMALISING else {}
     model = _download(name, architecture, weights, options)
     prepare = _preparation(weights, architecture)
-    pooled = chains.pool_before_scores(model)
+    with torch.random.fork_rng(devices=[]):
+        pooled = chains.pool_before_scores(model)
     state = model.state_dict()
     chain = chains.chain(model, chains.noise(prepare.size), chains.head_of(model))
     return Encoder(
@@ -72,7 +74,8 @@ def _unknown(kind: str, got: str, known: Sequence[str]) -> str:
 
 def _download(name: str, architecture: str, weights: Any, options: dict[str, Any]) -> nn.Module:
     try:
-        model: nn.Module = torchvision.models.get_model(architecture, weights=weights, progress=False, **options)
+        with torch.random.fork_rng(devices=[]):
+            model: nn.Module = torchvision.models.get_model(architecture, weights=weights, progress=False, **options)
     except (OSError, RuntimeError) as error:
         raise EncoderError(
             f"the weights of torchvision:{name} could not be fetched; on a machine with a connection, save them as "

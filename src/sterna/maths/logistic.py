@@ -7,9 +7,9 @@ Objective, in the terms of scikit-learn's `C`, on features standardised to mean 
 W is (k, d) with one row a class, also for two classes (scikit-learn's two-class solver has a single row, which makes
 the same problem its 2C); b is not penalised. The solver is L-BFGS in coordinates in which the curvature at a uniform
 prediction, (Z'Z)/k + 1/C, is the identity. One eigendecomposition serves all penalties; with fewer examples than
-features it is that of the examples' Gram matrix, and the problem shrinks to their span, where its optimum lies. On 1,280
-ImageNet features of 1,500 photos this takes a third of the passes that plain L-BFGS takes at the penalties that
-validation reaches.
+features it is that of the examples' Gram matrix, and the problem shrinks to their span, where its optimum lies. On the
+1,280 ImageNet features of 1,500 photos this takes less than half the passes that plain L-BFGS takes, at the penalties
+that validation reaches.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def fit_path(
         for c in inverse_penalties:
             yield _raw(c, logits, np.zeros(len(present)), scaling, present, class_count, len(labels))
         return
-    targets = _Targets(np.searchsorted(present, labels), np.asarray(weights, dtype=np.float64), len(present))
+    # An example of an absent class weighs nothing; it only needs a place in the array.
+    places = np.minimum(np.searchsorted(present, labels), len(present) - 1)
+    targets = _Targets(places, np.asarray(weights, dtype=np.float64), len(present))
     design = _design(features, scaling, len(labels), memory)
     weight = np.zeros((targets.classes, len(design.spectrum)))
     bias = np.log(np.bincount(targets.labels, weights=targets.weights))
@@ -192,6 +194,11 @@ def _scaling(features: Slices, n: int) -> _Scaling:
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
     for block in features(1024):
         part = block.astype(np.float64)
+        if not np.isfinite(part).all():
+            raise TrainingError(
+                "features must be finite, got some that are not: the encoder overflows on these items, "
+                "try it in float32 or another encoder."
+            )
         centre = part.mean(axis=0)
         shift = centre - mean
         total = count + len(part)
@@ -200,11 +207,6 @@ def _scaling(features: Slices, n: int) -> _Scaling:
         count = total
     if count != n:
         raise ValueError(f"{count} rows of features for {n} labels")
-    if not (np.isfinite(mean).all() and np.isfinite(squares).all()):
-        raise TrainingError(
-            "features must be finite, got some that are not: the encoder overflows on these items, "
-            "try it in float32 or another encoder."
-        )
     deviation = np.sqrt(squares / count)
     # Below this, what is left of a float32 feature after its mean is rounding.
     flat = deviation <= 1e-6 * np.abs(mean)

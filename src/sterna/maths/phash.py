@@ -67,13 +67,16 @@ def near_groups(hashes: np.ndarray, within: int = NEAR) -> np.ndarray:
         (n,) int64, numbered by first appearance.
     """
     unique, place = np.unique(hashes, axis=0, return_inverse=True)
+    start = unique[:, 0].copy()
     numbers = np.arange(len(unique))
     pending: list[np.ndarray] = []
     for band in range(within + 1):
         for pairs in _agreeing(unique, band, within + 1):
-            apart = pairs[:, numbers[pairs[0]] != numbers[pairs[1]]]
-            near = distance(unique[apart[0]], unique[apart[1]]) <= within
-            pending.append(apart[:, near])
+            # One word of four already tells almost all unrelated hashes apart, for a quarter of the work.
+            pairs = pairs[:, _ones(start[pairs[0]] ^ start[pairs[1]]) <= within]
+            pairs = pairs[:, numbers[pairs[0]] != numbers[pairs[1]]]
+            near = distance(unique[pairs[0]], unique[pairs[1]]) <= within
+            pending.append(pairs[:, near])
             if sum(part.shape[1] for part in pending) > _PENDING:
                 numbers, pending = _linked(numbers, pending), []
         numbers, pending = _linked(numbers, pending), []

@@ -1,0 +1,250 @@
+"""The fastest form of a frozen network on this machine that still computes the same thing.
+
+A frozen prefix runs forward only and never changes, so it may be rearranged: channels last in memory, BatchNorm folded
+into the convolution before it, bfloat16 numbers. Which of these pays depends on the network and on the machine, and
+bfloat16 is not harmless for every network; so the forms are tried on real input, and one is kept only if it agrees.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sterna.network import deviation
+
+TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points of accuracy, 0.02 nothing measurable
+EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
+EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
+HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
+BATCH = 32  # examples at a time, unless another size is clearly faster
+BATCHES = (16, 64)
+PATIENCE = 1.0  # seconds after which a measurement is not repeated
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A form in which to run a frozen network.
+
+    `deviation` is the largest relative difference (Frobenius norm) from the plain network over all cuts, and `speedup`
+    the gain over it, both as measured on the warm-up batch.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    folded: bool = False
+    batch: int = BATCH
+    deviation: float = 0.0
+    speedup: float = 1.0
+
+    @property
+    def form(self) -> str:
+        """What determines the numbers that come out, without what was measured."""
+        layout = "channels_last" if self.channels_last else "contiguous"
+        return f"{self.dtype} {layout} {'folded' if self.folded else 'unfolded'} batch={self.batch}"
+
+
+class Prepared:
+    """A copy of a chain of stages in the form of a plan; inputs are float32, outputs of the plan's dtype."""
+
+    def __init__(self, stages: nn.Sequential, plan: Plan) -> None:
+        self.stages = stages
+        self.plan = plan
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The output of the last stage."""
+        return self.at(inputs, (len(self.stages),))[len(self.stages)]
+
+    @torch.inference_mode()
+    def at(self, inputs: Tensor, cuts: Collection[int]) -> dict[int, Tensor]:
+        """The outputs of the first `cut` stages for each cut, in one pass that ends at the highest."""
+        inputs = inputs.to(getattr(torch, self.plan.dtype))
+        if self.plan.channels_last and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        found = {0: inputs.clone()} if 0 in cuts else {}
+        for cut, stage in enumerate(self.stages, start=1):
+            if cut > max(cuts):
+                break
+            inputs = stage(inputs)
+            if cut in cuts:
+                # A copy, because the next stage may begin with an operation in place.
+                found[cut] = inputs.clone() if cut < max(cuts) else inputs
+        return found
+
+
+def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) -> Prepared:
+    """A copy of `prefix` in the form of `plan`; the original stays as it is.
+
+    Args:
+        prefix: a chain of stages.
+        plan: the form.
+        sample: (b, ...) float32 real input, from which a folded plan learns what follows what; one example is enough.
+    """
+    stages = copy.deepcopy(prefix).eval().requires_grad_(False)
+    if plan.folded:
+        if sample is None:
+            raise ValueError("a folded plan needs a sample of the input")
+        fold(stages, sample[:1])
+    stages = stages.to(getattr(torch, plan.dtype))
+    if plan.channels_last:
+        stages = stages.to(memory_format=torch.channels_last)
+    return Prepared(stages, plan)
+
+
+def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) -> Plan:
+    """Try the forms on a warm-up batch, from the simplest on, and keep the fastest that agrees.
+
+    A form replaces a simpler one if its outputs at every cut deviate from the plain network's by no more than
+    `tolerance` and it is clearly faster (`EXACT_GAIN`, `HALF_GAIN`). float16 is not tried: it overflows without a sign,
+    and was at most 1.4 times as fast as the best float32 form where bfloat16 reached 2.7 times.
+
+    Args:
+        prefix: a chain of stages; it is not changed.
+        inputs: (b, ...) float32 real input as the network takes it, b >= 1.
+        tolerance: the relative deviation that is allowed. 0 leaves only the plain network.
+    """
+    plain = prepared(prefix, Plan())
+    cuts = range(1, len(prefix) + 1)
+    inputs = _affordable(plain, inputs)
+    wanted = plain.at(inputs, cuts)
+    best, base = Plan(), _seconds(plain, inputs)
+    fastest = base
+    for candidate in _forms(prefix, inputs):
+        allowed = tolerance if candidate.dtype != "float32" else min(tolerance, EXACT)
+        form, far = _tried(prefix, candidate, inputs, wanted)
+        if form is None or not far <= allowed:
+            continue
+        seconds, gain = _seconds(form, inputs), EXACT_GAIN if candidate.dtype == best.dtype else HALF_GAIN
+        if seconds * gain <= fastest:
+            best, fastest = replace(candidate, deviation=far, speedup=base / seconds), seconds
+    return _with_batch(prefix, best, inputs)
+
+
+def _forms(prefix: nn.Module, inputs: Tensor) -> Iterable[Plan]:
+    """The forms worth trying, from the simplest on."""
+    convolutions = inputs.dim() == 4 and any(isinstance(part, nn.Conv2d) for part in prefix.modules())
+    layouts = (False, True) if convolutions else (False,)
+    foldable = (False, True) if any(isinstance(part, BATCH_NORMS) for part in prefix.modules()) else (False,)
+    half = [Plan("bfloat16", layout, folded) for layout in layouts[-1:] for folded in reversed(foldable)]
+    exact = [Plan("float32", layout, folded) for layout in layouts for folded in foldable]
+    return [form for form in (*exact, *half) if form != Plan()]
+
+
+def _tried(
+    prefix: nn.Sequential, candidate: Plan, inputs: Tensor, wanted: dict[int, Tensor]
+) -> tuple[Prepared | None, float]:
+    """A form and its deviation; None where the network cannot take that form."""
+    try:
+        form = prepared(prefix, candidate, inputs)
+        got = form.at(inputs, tuple(wanted))
+    except RuntimeError:  # an operation that does not exist for this dtype or layout
+        return None, float("inf")
+    return form, max((deviation(got[cut], wanted[cut]) for cut in wanted), default=0.0)
+
+
+def _with_batch(prefix: nn.Sequential, best: Plan, inputs: Tensor) -> Plan:
+    """The plan with the number of examples at a time that suits the machine's caches."""
+    if len(inputs) < max(BATCHES):
+        return best
+    form = prepared(prefix, best, inputs)
+    standard = _seconds(form, inputs[:BATCH]) / BATCH
+    for size in BATCHES:
+        each = _seconds(form, inputs[:size]) / size
+        if each * EXACT_GAIN <= standard:
+            best, standard = replace(best, batch=size, speedup=best.speedup * standard / each), each
+    return best
+
+
+def _affordable(plain: Prepared, inputs: Tensor) -> Tensor:
+    """As much of the warm-up batch as the plain network runs in about a second, so that trying costs seconds."""
+    begin = time.perf_counter()
+    plain(inputs[:1])
+    one = time.perf_counter() - begin
+    return inputs[: max(1, min(len(inputs), int(PATIENCE / max(one, 1e-9))))]
+
+
+def _seconds(call: Callable[[Tensor], Tensor], inputs: Tensor, repeats: int = 4) -> float:
+    """The shortest of a few runs after a first one; noise on a shared machine only ever adds."""
+    call(inputs)
+    measured: list[float] = []
+    while len(measured) < repeats and sum(measured) < PATIENCE:
+        begin = time.perf_counter()
+        call(inputs)
+        measured.append(time.perf_counter() - begin)
+    return min(measured)
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold(stages: nn.Sequential, sample: Tensor) -> int:
+    """Fold BatchNorm into the convolution whose output it reads, in place; returns how many were folded.
+
+    With weights W, b and statistics mu, var: W' = W * g / sqrt(var + eps), b' = (b - mu) * g / sqrt(var + eps) + beta.
+    What reads what is observed on `sample`. Pairs that a cut would separate stay, so that activations at every cut keep
+    their meaning. A folded convolution whose output is also read elsewhere would be wrong: the caller compares.
+    """
+    pairs = [pair for stage in stages for pair in _pairs(stage, stages, sample)]
+    for convolution, norm in pairs:
+        _absorb(convolution, norm)
+        after = _rest(norm)
+        for part in stages.modules():
+            for name, child in list(part._modules.items()):
+                if child is norm:
+                    part._modules[name] = after
+    return len(pairs)
+
+
+@torch.no_grad()
+def _pairs(stage: nn.Module, stages: nn.Sequential, sample: Tensor) -> list[tuple[nn.Module, nn.Module]]:
+    """The convolutions and BatchNorms of one stage that run once each, the second on the very output of the first."""
+    made: list[tuple[nn.Module, Tensor]] = []
+    read: list[tuple[nn.Module, Tensor]] = []
+    hooks = []
+    for part in stage.modules():
+        if isinstance(part, CONVOLUTIONS):
+            hooks.append(part.register_forward_hook(lambda part, _, output: made.append((part, output))))
+        elif isinstance(part, BATCH_NORMS) and part.running_var is not None and _rest(part) is not None:
+            hooks.append(part.register_forward_pre_hook(lambda part, given: read.append((part, given[0]))))
+    try:
+        stages(sample.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    once = [part for part, _ in (*made, *read)]
+    return [
+        (convolution, norm)
+        for norm, given in read
+        for convolution, output in made
+        if given is output and once.count(norm) == 1 and once.count(convolution) == 1
+    ]
+
+
+@torch.no_grad()
+def _absorb(convolution: nn.Module, norm: nn.Module) -> None:
+    weight, bias = convolution.weight, convolution.bias
+    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean if bias is None else bias - norm.running_mean
+    shift = shift * scale if norm.bias is None else shift * scale + norm.bias
+    convolution.weight = nn.Parameter(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), requires_grad=False)
+    convolution.bias = nn.Parameter(shift, requires_grad=False)
+
+
+def _rest(norm: nn.Module) -> nn.Module | None:
+    """What a normalisation layer does after normalising; None for a layer of an unknown kind.
+
+    timm's layers drop and activate inside the BatchNorm.
+    """
+    if type(norm) in BATCH_NORMS:
+        return nn.Identity()
+    parts = [getattr(norm, name, None) for name in ("drop", "act")]
+    if all(isinstance(part, nn.Module) for part in parts):
+        return nn.Sequential(*[part for part in parts if not isinstance(part, nn.Identity)])
+    return None
