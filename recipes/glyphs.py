@@ -39,7 +39,7 @@ SEED = 20
 STEPS, BATCH, RATE, DECAY, SMOOTHING = 3000, 192, 4e-3, 0.05, 0.1
 AVERAGE = 0.995  # decay of the running mean of the weights, which is what is saved
 CANVAS, FRAME = 64, 32  # px: side of a distance field and of what the network sees
-MEAN, STD = 0.33, 0.36  # of rendered glyphs, rounded
+MEAN, STD = 0.33, 0.36  # by which input is normalised: near those of rendered glyphs
 ARCHITECTURE = "resnet10t"
 MODEL = {"in_chans": 1, "channels": [24, 48, 96, 128], "stem_width": 16, "output_stride": 16}
 
@@ -264,6 +264,7 @@ def save(model: nn.Module, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     state = {name: value.half() if value.ndim > 1 else value for name, value in model.state_dict().items()}
     save_file({name: value.contiguous() for name, value in state.items()}, place / "model.safetensors")
+    (place / "model.safetensors").chmod(0o644)  # readable for others where the package is installed for all
     config = {
         "architecture": ARCHITECTURE,
         "num_classes": len(CLASSES),

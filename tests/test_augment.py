@@ -251,7 +251,14 @@ def test_randaugment_without_operations_changes_nothing_and_with_more_changes_mo
         )
 
     assert moved("randaugment(count=0)") == 0
-    assert 0 < moved("randaugment(count=1, magnitude=3)") < moved("randaugment(count=3, magnitude=25)")
+    assert 0 < moved("randaugment(count=2, magnitude=3)") < moved("randaugment(count=2, magnitude=25)")
+
+
+def test_randaugment_fills_what_comes_into_view_with_the_chosen_grey() -> None:
+    """On a black picture most operations give black; what shifts and turns bring in is the chosen grey."""
+    change = built("randaugment(fill=200)").pixels
+    seen = {drawn(seed, change, flat(0)).getpixel((0, 0)) for seed in range(30)}
+    assert (200, 200, 200) in seen
 
 
 # Mixing ------------------------------------------------------------------------------------------------------------
@@ -302,6 +309,15 @@ def test_cutmix_labels_are_shares_of_area() -> None:
     assert max(areas) > 0.8
 
 
+def test_cutmix_of_a_large_alpha_pastes_about_half() -> None:
+    """Beta(100, 100) is near 1/2: a rectangle that fits is 0.7 of each side; the rim cuts it, never to below half."""
+    mix = built("cutmix(alpha=100)").mix
+    sides = [np.nonzero(drawn(seed, mix, constant_batch((1, 40, 40)), 4).inputs[1, 0] == 0)[:, 0] for seed in range(30)]
+    lengths = np.array([int(rows.max() - rows.min()) + 1 for rows in sides]) / 40
+    assert lengths.min() >= 0.28
+    assert lengths.max() == pytest.approx(0.7, abs=0.07)
+
+
 def test_cutmix_pastes_one_rectangle() -> None:
     got = drawn(3, built("cutmix").mix, constant_batch((1, 16, 16)), 4)
     rows, columns = np.nonzero(got.inputs[1, 0].numpy() == 0)
@@ -348,6 +364,27 @@ def test_nothing_is_nothing(written: str) -> None:
 def test_one_part_alone_is_handed_on_as_it_is() -> None:
     alone = folder.resolve("augment", "flip")[0].build()
     assert augmenting.combine([Augment(), alone], "none + flip").pixels is alone.pixels
+
+
+def test_light_is_the_sum_that_its_page_says() -> None:
+    light, parts = built("light"), built("crop(scale=[0.7, 1]) + flip")
+    assert light.crop == parts.crop
+    assert light.mix is None
+    for seed in range(8):
+        assert drawn(seed, light.pixels, picture()).tobytes() == drawn(seed, parts.pixels, picture()).tobytes()
+
+
+def test_strong_is_the_sum_that_its_page_says() -> None:
+    strong, parts = built("strong"), built("crop(scale=[0.35, 1]) + mixup(alpha=0.2)")
+    assert (strong.crop, strong.mix) == (parts.crop, parts.mix)
+    change = built("randaugment(count=2, magnitude=9)").pixels
+
+    def by_hand() -> Image.Image:
+        mirrored = float(torch.rand(1)) < 0.5
+        return change(picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture())
+
+    for seed in range(8):
+        assert drawn(seed, strong.pixels, picture()).tobytes() == drawn(seed, by_hand).tobytes()
 
 
 def test_strong_holds_all_three_places() -> None:

@@ -144,9 +144,12 @@ def super_is_for_torch(source: Source) -> Iterator[str]:
 
 
 def errors_are_raised(source: Source) -> Iterator[str]:
-    """An `assert` is a crash without a sentence, and is gone under `python -O`."""
+    """An `assert` is a crash without a sentence, and is gone under `python -O`.
+
+    A bare `assert x is not None` tells the type checker what the code around it makes sure of, and may stay.
+    """
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Assert):
+        if isinstance(node, ast.Assert) and (node.msg or not ast.unparse(node.test).endswith(" is not None")):
             yield f"{source.name}:{node.lineno} asserts; raise a SternaError, or make it impossible"
         if isinstance(node, ast.ExceptHandler) and node.type is None:
             yield f"{source.name}:{node.lineno} catches everything, interruptions included"
@@ -203,7 +206,12 @@ RULES: dict[Rule, list[tuple[str, str]]] = {
         ("a", "class A(nn.Module):\n    def forward(self, x):\n        return super().forward(x)"),
         ("a", "class A(B):\n    def f(self):\n        parent = super()\n        return parent.f()"),
     ],
-    errors_are_raised: [("a", "assert x, 'no x'"), ("a", "try:\n    f()\nexcept:\n    pass")],
+    errors_are_raised: [
+        ("a", "assert x, 'no x'"),
+        ("a", "assert x"),
+        ("a", "assert x is not None, 'no x'"),
+        ("a", "try:\n    f()\nexcept:\n    pass"),
+    ],
     python_3_10_reads_it: [
         ("a", "try:\n    f()\nexcept* ValueError:\n    pass"),
         ("a", "type X = int"),
@@ -231,6 +239,7 @@ GOOD = (
 '''
     + "        more\n" * 80
     + '''        """
+        assert rest is not None
         try:
             return f(**{"a": 1})
         except ValueError:

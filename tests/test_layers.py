@@ -230,7 +230,9 @@ def labels_stay_sealed(source: Source) -> Iterator[str]:
 def randomness_is_fenced(source: Source) -> Iterator[str]:
     """Global generators are seeded only inside `with torch.random.fork_rng()`; numpy's and Python's never."""
     dotted = dotted_names(source)
-    setters = re.compile(r"torch(\.random|\.cuda|\.mps)?\.(manual_seed(_all)?|seed(_all)?|set_rng_state(_all)?)")
+    setters = re.compile(
+        r"torch(\.random|\.cuda|\.mps)?(\.default_generator)?\.(manual_seed(_all)?|seed(_all)?|set_rng_state(_all)?)"
+    )
     made = ("default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox")
 
     def walk(node: ast.AST, fenced: bool, function: str) -> Iterator[str]:
@@ -339,6 +341,7 @@ RULES: dict[Callable[[Source], Iterator[str]], list[tuple[str, str]]] = {
         ("train", "import torch\nwith torch.random.fork_rng():\n    pass\ntorch.random.manual_seed(1)"),
         ("train", "import torch\nwith torch.random.fork_rng():\n    def f():\n        torch.manual_seed(1)"),
         ("train", "import torch\ntorch.cuda.manual_seed_all(1)"),
+        ("train", "from torch import random\nrandom.default_generator.manual_seed(1)"),
         ("train", "import numpy as np\nnp.random.seed(1)"),
         ("train", "import numpy as np\nnp.random.permutation(5)"),
         ("train", "from numpy.random import rand\nrand(5)"),

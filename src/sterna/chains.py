@@ -20,7 +20,18 @@ from torch import Tensor, nn
 
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
-from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, in_sequence, sound
+from sterna.network import (
+    TOLERANCE,
+    Network,
+    Stage,
+    attempt,
+    depends_on,
+    deviation,
+    empty_head,
+    in_sequence,
+    in_training,
+    sound,
+)
 
 POOLED = "features are averaged before the class scores; torchvision's ReLU on the scores is left out."
 
@@ -276,12 +287,14 @@ def _breaks(seen: Sequence[_Seen], inputs: Tensor, version: int, output: Tensor)
 
 def _pieces(bare: nn.Module, call: Call, units: dict[str, nn.Module], inputs: Tensor) -> list[_Piece]:
     """The finest pieces that reproduce one stretch. Raises `EncoderError` when even the whole stretch does not."""
+    # In evaluation mode a dropout that is a function call hands its input on and would not be seen.
     given = inputs.clone()
     version = given._version
-    seen, output = _watch(bare, call, units, given)
-    places = _breaks(seen, given, version, output)
+    with in_training([bare]):
+        seen, output = _watch(bare, call, units, given)
+        places = _breaks(seen, given, version, output)
+    wanted = call(bare, inputs.clone())
     paths = [one.path for one in seen]
-    wanted = output.clone()
     low, high = (places[0], places[-1]) if places else (0, 0)
     for start, stop in [*((start, high) for start in range(low, -1, -1)), (0, len(paths))]:
         shelled = (start, stop) if places else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,8 @@ class Conclusion:
 
     outcomes: tuple[Outcome, ...]
     shipped: str
-    verdict: Verdict
+    verdict: Verdict  # the best transfer route against the best floor, both by validation
+    others: tuple[Verdict, ...]  # the same route against every other floor
 
 
 def conclude(trials: Sequence[Trial], settings: Settings) -> Conclusion:
@@ -48,19 +49,29 @@ def conclude(trials: Sequence[Trial], settings: Settings) -> Conclusion:
     best, transfer, floor = verdict.decide_shipping(chosen, floors)
     scored = {(one.route.name, one.seed): _scored(one) for one in trials}
     outcomes = tuple(_outcome(one, scored[one.route.name, one.seed], chosen[one.route.name]) for one in trials)
-    seeds = sorted(seed for name, seed in scored if name == transfer and (floor, seed) in scored)
     rows = {one.seed: one.rows for one in trials}
-    route_evidence, floor_evidence = (
+    compared = {
+        name: verdict.decide(*_paired(scored, rows, transfer, name), chosen=best, seed=0, margin=settings.margin)
+        for name in sorted(floors, key=lambda name: name != floor)
+    }
+    shipped = verdict.shipped(compared[floor].answer, best, floor)
+    return Conclusion(outcomes, shipped, compared.pop(floor), tuple(compared.values()))
+
+
+def _paired(
+    scored: Mapping[tuple[str, int], Scored], rows: Mapping[int, np.ndarray], *names: str
+) -> tuple[verdict.Evidence, ...]:
+    """Two routes on the seeds that both have: the same held-out examples."""
+    seeds = [seed for seed in sorted(rows) if all((name, seed) in scored for name in names)]
+    return tuple(
         verdict.Evidence(
             name,
             [rows[seed] for seed in seeds],
             [scored[name, seed].correct for seed in seeds],
             [scored[name, seed].log_losses for seed in seeds],
         )
-        for name in (transfer, floor)
+        for name in names
     )
-    found = verdict.decide(route_evidence, floor_evidence, chosen=best, seed=0, margin=settings.margin)
-    return Conclusion(outcomes, verdict.shipped(found.answer, best, floor), found)
 
 
 def _validation(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,7 @@ TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points 
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
 EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
 HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
-BATCH = 32  # examples at a time, unless another size is clearly faster
-BATCHES = (16, 64)
-PATIENCE = 1.0  # seconds after which a measurement is not repeated
+PATIENCE = 0.5  # seconds after which a measurement is not repeated, and about what one run of the plain network takes
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Plan:
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     folded: bool = False
-    batch: int = BATCH
     deviation: float = 0.0
     speedup: float = 1.0
 
@@ -46,7 +43,7 @@ class Plan:
     def form(self) -> str:
         """What determines the numbers that come out, without what was measured."""
         layout = "channels_last" if self.channels_last else "contiguous"
-        return f"{self.dtype} {layout} {'folded' if self.folded else 'unfolded'} batch={self.batch}"
+        return f"{self.dtype} {layout} {'folded' if self.folded else 'unfolded'}"
 
 
 class Prepared:
@@ -122,7 +119,7 @@ def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) ->
         seconds, gain = _seconds(form, inputs), EXACT_GAIN if candidate.dtype == best.dtype else HALF_GAIN
         if seconds * gain <= fastest:
             best, fastest = replace(candidate, deviation=far, speedup=base / seconds), seconds
-    return _with_batch(prefix, best, inputs)
+    return best
 
 
 def _forms(prefix: nn.Module, inputs: Tensor) -> Iterable[Plan]:
@@ -147,21 +144,9 @@ def _tried(
     return form, max((deviation(got[cut], wanted[cut]) for cut in wanted), default=0.0)
 
 
-def _with_batch(prefix: nn.Sequential, best: Plan, inputs: Tensor) -> Plan:
-    """The plan with the number of examples at a time that suits the machine's caches."""
-    if len(inputs) < max(BATCHES):
-        return best
-    form = prepared(prefix, best, inputs)
-    standard = _seconds(form, inputs[:BATCH]) / BATCH
-    for size in BATCHES:
-        each = _seconds(form, inputs[:size]) / size
-        if each * EXACT_GAIN <= standard:
-            best, standard = replace(best, batch=size, speedup=best.speedup * standard / each), each
-    return best
-
-
 def _affordable(plain: Prepared, inputs: Tensor) -> Tensor:
-    """As much of the warm-up batch as the plain network runs in about a second, so that trying costs seconds."""
+    """As much of the warm-up batch as the plain network runs in `PATIENCE`, so that trying costs seconds."""
+    plain(inputs[:1])  # the first run is slower: the libraries choose and lay out their kernels in it
     begin = time.perf_counter()
     plain(inputs[:1])
     one = time.perf_counter() - begin
@@ -227,7 +212,7 @@ def _pairs(stage: nn.Module, stages: nn.Sequential, sample: Tensor) -> list[tupl
 
 
 @torch.no_grad()
-def _absorb(convolution: nn.Module, norm: nn.Module) -> None:
+def _absorb(convolution: Any, norm: Any) -> None:
     weight, bias = convolution.weight, convolution.bias
     scale = (norm.running_var + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight
@@ -244,7 +229,7 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     """
     if type(norm) in BATCH_NORMS:
         return nn.Identity()
-    parts = [getattr(norm, name, None) for name in ("drop", "act")]
-    if all(isinstance(part, nn.Module) for part in parts):
-        return nn.Sequential(*[part for part in parts if not isinstance(part, nn.Identity)])
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    if isinstance(drop, nn.Module) and isinstance(act, nn.Module):
+        return nn.Sequential(drop, act)
     return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -290,25 +291,33 @@ def _pure(stages: Sequence[nn.Module], inputs: Tensor) -> bool:
 
 @torch.no_grad()
 def _trains_alike(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
-    """Whether both draw the same masks in training mode. BatchNorm stays as it is: its statistics must not move."""
+    """Whether both draw the same masks in training mode."""
     stages = list(network.stages.values())
-    try:
-        bare.train()
-        network.batch_norm = False
-        network.train()
-        for part in bare.modules():
+    values = []
+    for run, modules in ((bare, [bare]), (partial(in_sequence, stages), stages)):
+        with in_training(modules):
+            values.append(run(inputs.clone()))
+    return deviation(values[1], values[0]) <= TOLERANCE
+
+
+@contextmanager
+def in_training(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Modules in training mode, with the same random numbers each time; in evaluation mode afterwards.
+
+    BatchNorm stays as it is: its statistics must not move.
+    """
+    for module in modules:
+        module.train()
+        for part in module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.eval()
-        values = []
-        for run in (bare, partial(in_sequence, stages)):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive("chain", "masks"))
-                values.append(run(inputs.clone()))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive("chain", "masks"))
+            yield
     finally:
-        network.batch_norm = True
-        bare.eval()
-        network.eval()
-    return deviation(values[1], values[0]) <= TOLERANCE
+        for module in modules:
+            module.eval()
 
 
 def _complete(network: Network, bare: nn.Module, inputs: Tensor) -> bool:

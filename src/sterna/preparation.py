@@ -20,7 +20,7 @@ from sterna.records import Augment
 
 FILTERS = {item.name.lower(): item for item in Image.Resampling}
 CROPS = ("center", "squash", "border")
-DRAFT = 2  # a picture decoded at this multiple of the size it is resized to loses nothing that a resize would keep
+DRAFT = 2  # decoded at this multiple of the size it is resized to, a picture changes by a level or two of 255
 
 
 @dataclass
@@ -61,7 +61,7 @@ class ImagePreparation:
             picture = self._framed(picture)
         if augment is not None and augment.pixels is not None:
             picture = augment.pixels(picture)
-        return np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, len(self.mean))
+        return np.array(picture, dtype=np.uint8).reshape(self.height, self.width, len(self.mean))
 
     def tensor(self, frames: Tensor) -> Tensor:
         """(b, h, w, c) uint8 -> (b, c, h, w) float32, in the same memory: channels last."""

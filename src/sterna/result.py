@@ -27,6 +27,7 @@ class Result:
     routes: tuple[Outcome, ...]  # one for each route and seed
     shipped: str  # the name of a route
     verdict: Verdict
+    comparisons: tuple[Verdict, ...]  # against the floors that are not the verdict's
     data: Mapping[str, Any]
     environment: Mapping[str, Any]
     warnings: tuple[str, ...]
@@ -39,7 +40,8 @@ class Result:
         text = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
-        return "\n".join([*text, "", self.verdict.sentence])
+        others = [f"Beside it, against {one.floor}: {points(one)}." for one in self.comparisons]
+        return "\n".join([*text, "", *others, self.verdict.sentence])
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `result.json`."""
@@ -49,6 +51,7 @@ class Result:
             "routes": routes,
             "shipped": self.shipped,
             "verdict": verdict,
+            "comparisons": [asdict(one) for one in self.comparisons],
             "data": dict(self.data),
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
@@ -91,6 +94,11 @@ def summaries(routes: Sequence[Outcome]) -> list[Summary]:
 _PARTS = ("value", "low", "high")
 
 
+def points(verdict: Verdict) -> str:
+    """A gain in points of accuracy with its interval: `+3.1 points (1.8 to 4.5)`."""
+    return f"{100 * verdict.gain:+.1f} points (95 % interval {100 * verdict.low:.1f} to {100 * verdict.high:.1f})"
+
+
 def _row(summary: Summary, shipped: str) -> tuple[str, ...]:
     accuracy = summary.metrics["accuracy"]
     marks = [mark for mark, holds in (("floor", summary.floor), ("ships", summary.name == shipped)) if holds]
@@ -113,9 +121,16 @@ def load(folder: Path) -> Result:
         raise DataError(f"{folder} holds no finished run: it has no result.json; run sterna fit with --out {folder}.")
     kept = json.loads(place.read_text(encoding="utf-8"))
     routes = tuple(outcome_from_json(entry) for entry in kept["routes"])
-    verdict = Verdict(**kept["verdict"])
+    verdict, *others = (Verdict(**one) for one in (kept["verdict"], *kept["comparisons"]))
     return Result(
-        routes, kept["shipped"], verdict, kept["data"], kept["environment"], tuple(kept["warnings"]), str(folder)
+        routes,
+        kept["shipped"],
+        verdict,
+        tuple(others),
+        kept["data"],
+        kept["environment"],
+        tuple(kept["warnings"]),
+        str(folder),
     )
 
 

@@ -174,7 +174,8 @@ def _check_modality(desk: Desk) -> None:
     wanted, got = desk.encoder.preparation.modality, desk.training.target.items.modality
     if wanted != got:
         raise EncoderError(
-            f"the encoder {desk.encoder.reference} takes {wanted} data, but these data are {got}; choose another --encoder."
+            f"the encoder {desk.encoder.reference} takes {wanted} data, but these data are {got}; "
+            "choose another --encoder."
         )
 
 

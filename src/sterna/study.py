@@ -121,6 +121,7 @@ class Study:
             conclusion.outcomes,
             conclusion.shipped,
             conclusion.verdict,
+            conclusion.others,
             self._data(),
             environment(),
             tuple(self.warnings),
