@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import string
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -39,10 +40,7 @@ def recipe() -> ModuleType:
     assert source is not None
     assert source.loader is not None
     made = importlib.util.module_from_spec(source)
-    # Dataclasses look their module up by name.
-    import sys
-
-    sys.modules["glyphs_recipe"] = made
+    sys.modules["glyphs_recipe"] = made  # dataclasses look their module up by name
     source.loader.exec_module(made)
     return made
 

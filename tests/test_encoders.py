@@ -1,4 +1,4 @@
-"""Encoders of every origin: real weights against the outputs of their first runtimes, saved folders, and every refusal."""
+"""Encoders of every origin: real weights against the outputs of their first runtimes, folders, every refusal."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def test_mobilenet_gives_the_outputs_of_its_first_runtime(weights_folder: Path) 
     inputs = torch.from_numpy(np.load(outputs / "mobilenetv2_nhwc_0_input.npy")).permute(0, 3, 1, 2)
     wanted = torch.from_numpy(np.load(outputs / "mobilenetv2_nhwc_0_output.npy"))[:, 1:]  # row 0 is background
     with torch.no_grad():
-        got = encoder.network(inputs).logits.softmax(1)
-    # In float32 on raw inputs of 0 to 255, a thousand probabilities agree up to rounding once background is left out.
+        got = encoder.network(inputs).logits.log_softmax(1)
+    # Raw inputs of 0 to 255: a hard test. Its BatchNorm was folded and measured again, so 0.01 remains; a convolution
+    # padded on the wrong side gives 0.9.
     assert got.argmax() == wanted.argmax()
-    assert deviation(got, wanted / wanted.sum()) < 2e-3
+    assert (got - wanted.log()).std() < 0.02
 
 
 def test_squeezenet_gives_the_outputs_of_its_first_runtime(weights_folder: Path) -> None:
@@ -101,16 +102,19 @@ def test_timm_opens_the_same_folder_to_the_same_logits(weights_folder: Path) -> 
     assert encoder.config["model_args"] == {"pad_type": "same"}
 
 
-def test_the_real_mobilenet_knows_a_daisy_and_its_rows_are_reused(weights_folder: Path, data_folder: Path) -> None:
+def test_the_real_mobilenet_knows_a_backpack_and_its_row_is_reused(weights_folder: Path, data_folder: Path) -> None:
     encoder = local.load(str(weights_folder / "mobilenetv2"))
-    classes = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-    rows = matching_rows(classes, encoder.source_classes)
-    assert {classes[target]: encoder.source_classes[row] for target, row in rows.items()} == {"daisy": "daisy"}
-    files = sorted((data_folder / "flowers" / "daisy").glob("*.jpg"))[:12]
+    rows = matching_rows(("daisy", "tulip", "back_pack", "projector"), encoder.source_classes)
+    assert {target: encoder.source_classes[row].split(",")[0] for target, row in rows.items()} == {
+        0: "daisy",
+        2: "backpack",
+        3: "projector",
+    }
+    files = sorted((data_folder / "office" / "images" / "amazon" / "backpack").glob("*.jpg"))[:12]
     frames = np.stack([encoder.preparation.frame(Image.open(file).convert("RGB")) for file in files])
     with torch.no_grad():
         found = encoder.network(encoder.preparation.tensor(torch.from_numpy(frames))).logits.argmax(1)
-    assert (found == rows[0]).float().mean() >= 0.5
+    assert (found == rows[2]).float().mean() >= 0.5
 
 
 def test_the_real_backbone_without_a_head_gives_features(weights_folder: Path) -> None:
@@ -147,12 +151,12 @@ def test_the_cifar_networks_recognise_objects_in_photographs(
     assert list(encoder.network.stages) == ["stem", "layer1", "layer2", "layer3", "pool"]
     assert len(encoder.source_classes) == 10
     pictures, labels = coco_objects(data_folder)
-    assert len(labels) > 30
-    frames = torch.from_numpy(np.stack([encoder.preparation.frame(one.resize((32, 32))) for one in pictures]))
+    assert len(labels) >= 25
+    frames = torch.from_numpy(np.stack([encoder.preparation.frame(one.resize((32, 32), 4)) for one in pictures]))
     with torch.no_grad():
         found = encoder.network(encoder.preparation.tensor(frames)).logits.argmax(1)
-    # Photographs are not CIFAR: chance is 0.1, and zero maps on one side of the shortcut instead of both gives that.
-    assert (found == torch.tensor(labels)).float().mean() > 0.3
+    # Chance is 0.1; zero maps on one side of the shortcut instead of both give about that.
+    assert (found == torch.tensor(labels)).float().mean() > 0.5
 
 
 # --- what timm saves
@@ -418,7 +422,7 @@ def test_a_missing_folder_is_refused_with_the_nearest_one(tmp_path: Path) -> Non
     (tmp_path / "mobilenetv2").mkdir()
     with pytest.raises(EncoderError, match=r"there is no folder .*mobilnetv2; did you mean .*/mobilenetv2\?"):
         local.load(str(tmp_path / "mobilnetv2"))
-    with pytest.raises(EncoderError, match="give a folder with config.json and model.safetensors"):
+    with pytest.raises(EncoderError, match=r"give a folder with config\.json and model\.safetensors"):
         local.load(str(tmp_path / "nowhere" / "at all"))
 
 
@@ -467,9 +471,7 @@ def test_a_timm_model_by_name_can_be_saved_and_opened_as_a_folder(hub: torch.nn.
     assert not set(encoder.config["pretrained_cfg"]) & {"url", "file", "hf_hub_id", "source", "custom_load"}
     network = save_as_sterna_does(encoder, ("x", "y"), tmp_path / "target")
     inputs = photographs(encoder)
-    timm.create_model.__globals__  # the fixture's stand-in has the library's module behind it
-    place = tmp_path / "target"
-    theirs = timm.models.create_model(f"local-dir:{place}", pretrained=True).eval()
+    theirs = timm.models.create_model(f"local-dir:{tmp_path / 'target'}", pretrained=True).eval()
     with torch.no_grad():
         assert torch.equal(theirs(inputs), network(inputs).logits)
 
@@ -641,5 +643,5 @@ def test_augmentations_act_before_the_features() -> None:
 
 
 def test_unknown_features_are_refused() -> None:
-    with pytest.raises(EncoderError, match="unknown features made by hand 'hog_color'. Did you mean 'hog_colour'"):
+    with pytest.raises(EncoderError, match=r"unknown features made by hand 'hog_color'\. Did you mean 'hog_colour'"):
         classical.load("hog_color")

@@ -50,7 +50,7 @@ UPWARD_TYPES = {("records", "network")}
 PACKAGES: dict[str, tuple[str, ...] | None] = {
     "numpy": None,
     "torch": None,
-    "PIL": ("augment", "augmenting", "data", "preparation", "reading"),
+    "PIL": ("data", "preparation"),
     "matplotlib": (),
     "rich": ("cli",),
     "safetensors": ("artifact", "study", "encoders.local"),
@@ -475,3 +475,11 @@ def test_every_dependency_is_declared_and_explained() -> None:
 
 def test_methods_have_their_folders() -> None:
     assert folder.FOLDERS == METHOD_FOLDERS
+
+
+def test_permissions_are_used() -> None:
+    """A file that no longer imports a package loses the right to."""
+    used = {(s.name, found.target.split(".")[0]) for s in SOURCES for found in imports(s)}
+    used |= {(name.split(".")[0], package) for name, package in used}
+    granted = {(home, package) for package, homes in PACKAGES.items() for home in homes or ()}
+    assert granted - used == set()

@@ -286,7 +286,7 @@ def _breaks(seen: Sequence[_Seen], inputs: Tensor, version: int, output: Tensor)
 
 
 def _pieces(bare: nn.Module, call: Call, units: dict[str, nn.Module], inputs: Tensor) -> list[_Piece]:
-    """The finest pieces that reproduce one stretch. Raises `EncoderError` when even the whole stretch does not."""
+    """The finest pieces that reproduce one stretch. Raises when even the whole stretch does not."""
     # In evaluation mode a dropout that is a function call hands its input on and would not be seen.
     given = inputs.clone()
     version = given._version
@@ -302,7 +302,7 @@ def _pieces(bare: nn.Module, call: Call, units: dict[str, nn.Module], inputs: Te
         got = attempt(partial(_run, found, inputs)) if found else None
         if found and got is not None and deviation(got, wanted) <= TOLERANCE:
             return found
-    raise EncoderError(f"no part of {type(bare).__name__} can be run by itself")
+    raise RuntimeError(f"no part of {type(bare).__name__} can be run by itself")
 
 
 def _around(

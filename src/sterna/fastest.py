@@ -8,8 +8,9 @@ bfloat16 is not harmless for every network; so the forms are tried on real input
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points 
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
 EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
 HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
-PATIENCE = 0.5  # seconds after which a measurement is not repeated, and about what one run of the plain network takes
+PATIENCE = 0.3  # seconds that one run of the plain network on the warm-up batch may take
+ROUNDS = 3
+
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Plan:
     the gain over it, both as measured on the warm-up batch.
     """
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     channels_last: bool = False
     folded: bool = False
     deviation: float = 0.0
@@ -109,27 +113,28 @@ def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) ->
     cuts = range(1, len(prefix) + 1)
     inputs = _affordable(plain, inputs)
     wanted = plain.at(inputs, cuts)
-    best, base = Plan(), _seconds(plain, inputs)
-    fastest = base
-    for candidate in _forms(prefix, inputs):
-        allowed = tolerance if candidate.dtype != "float32" else min(tolerance, EXACT)
+    best, current, speedup, folds = Plan(), plain, 1.0, False
+    for layout, folded, dtype in _forms(prefix, inputs):
+        candidate = Plan(dtype, layout, folds if dtype != "float32" else folded)
         form, far = _tried(prefix, candidate, inputs, wanted)
-        if form is None or not far <= allowed:
+        if form is None or not far <= (tolerance if dtype != "float32" else min(tolerance, EXACT)):
             continue
-        seconds, gain = _seconds(form, inputs), EXACT_GAIN if candidate.dtype == best.dtype else HALF_GAIN
-        if seconds * gain <= fastest:
-            best, fastest = replace(candidate, deviation=far, speedup=base / seconds), seconds
+        folds = folds or candidate.folded
+        gain = _gain(form, current, inputs)
+        if gain >= (EXACT_GAIN if dtype == best.dtype else HALF_GAIN):
+            speedup *= gain
+            best, current = replace(candidate, deviation=far, speedup=speedup), form
     return best
 
 
-def _forms(prefix: nn.Module, inputs: Tensor) -> Iterable[Plan]:
-    """The forms worth trying, from the simplest on."""
-    convolutions = inputs.dim() == 4 and any(isinstance(part, nn.Conv2d) for part in prefix.modules())
-    layouts = (False, True) if convolutions else (False,)
-    foldable = (False, True) if any(isinstance(part, BATCH_NORMS) for part in prefix.modules()) else (False,)
-    half = [Plan("bfloat16", layout, folded) for layout in layouts[-1:] for folded in reversed(foldable)]
-    exact = [Plan("float32", layout, folded) for layout in layouts for folded in foldable]
-    return [form for form in (*exact, *half) if form != Plan()]
+def _forms(prefix: nn.Module, inputs: Tensor) -> list[tuple[bool, bool, Dtype]]:
+    """Layout, folding and dtype of the forms worth trying, from the simplest on; bfloat16 folds where float32 could."""
+    parts = [type(part) for part in prefix.modules()]
+    pictures = inputs.dim() == 4 and any(issubclass(part, nn.Conv2d) for part in parts)
+    forms: list[tuple[bool, bool, Dtype]] = [(True, False, "float32")] if pictures else []
+    if any(issubclass(part, BATCH_NORMS) for part in parts):
+        forms.append((pictures, True, "float32"))
+    return [*forms, (pictures, False, "bfloat16")]
 
 
 def _tried(
@@ -146,22 +151,29 @@ def _tried(
 
 def _affordable(plain: Prepared, inputs: Tensor) -> Tensor:
     """As much of the warm-up batch as the plain network runs in `PATIENCE`, so that trying costs seconds."""
-    plain(inputs[:1])  # the first run is slower: the libraries choose and lay out their kernels in it
+    plain(inputs[:1])  # the first run is slower
     begin = time.perf_counter()
     plain(inputs[:1])
     one = time.perf_counter() - begin
     return inputs[: max(1, min(len(inputs), int(PATIENCE / max(one, 1e-9))))]
 
 
-def _seconds(call: Callable[[Tensor], Tensor], inputs: Tensor, repeats: int = 4) -> float:
-    """The shortest of a few runs after a first one; noise on a shared machine only ever adds."""
-    call(inputs)
-    measured: list[float] = []
-    while len(measured) < repeats and sum(measured) < PATIENCE:
-        begin = time.perf_counter()
-        call(inputs)
-        measured.append(time.perf_counter() - begin)
-    return min(measured)
+def _gain(form: Prepared, other: Prepared, inputs: Tensor) -> float:
+    """How many times as fast as `other` a form is: the shortest runs of both, taken in turns.
+
+    Noise on a shared machine only ever adds, and in turns it falls on both.
+    """
+    shortest = [math.inf, math.inf]
+    begin = time.perf_counter()
+    for number in range(ROUNDS + 1):
+        for place, call in enumerate((form, other)):
+            start = time.perf_counter()
+            call(inputs)
+            if number:  # not the first runs, in which the libraries choose and lay out their kernels
+                shortest[place] = min(shortest[place], time.perf_counter() - start)
+        if number and time.perf_counter() - begin > PATIENCE * 4 * ROUNDS:
+            break
+    return shortest[1] / shortest[0]
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,13 @@ CROPS = ("center", "squash", "border")
 DRAFT = 2  # decoded at this multiple of the size it is resized to, a picture changes by a level or two of 255
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImagePreparation:
     """Resize, crop, scale to [0, 1], normalise.
 
     The picture is resized to 1 / `crop_pct` of the frame: `center` by its short side, `squash` without regard to its
     shape, `border` by its long side with the mean colour around it; then the middle of it is cut out. Grey input for a
     network of one channel. The frame comes as uint8 and is normalised a batch at a time.
-
-    Not to be changed once made: its `repr` is part of cache keys.
     """
 
     height: int
@@ -42,10 +40,11 @@ class ImagePreparation:
     mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
     std: tuple[float, ...]
     modality: str = "image"
-    hint: int = field(init=False)  # px: the short side at which an item may be decoded
 
-    def __post_init__(self) -> None:
-        self.hint = DRAFT * max(self._resized())
+    @property
+    def hint(self) -> int:
+        """Pixels: the short side at which an item may be decoded."""
+        return DRAFT * max(self._resized())
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -239,8 +239,13 @@ class Preparation(Protocol):
     output, because cache keys are made of it.
     """
 
-    modality: str  # the `Items.modality` it takes
-    hint: int  # px: the smallest short side at which an item may be decoded without loss for this preparation
+    @property
+    def modality(self) -> str:
+        """The `Items.modality` it takes."""
+
+    @property
+    def hint(self) -> int:
+        """Pixels: the smallest short side at which an item may be decoded without loss for this preparation."""
 
     def frame(self, item: Any, augment: Augment | None = None) -> np.ndarray:
         """One raw item -> an array of fixed shape, uint8 (h, w, c) for images. Runs in worker processes."""

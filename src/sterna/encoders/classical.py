@@ -14,6 +14,7 @@ When not to use: as the method of choice for photographs; it is there to be comp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -58,7 +59,7 @@ def _network() -> Network:
     return Network({"features": Stage([], no_op)}, empty_head(WIDTH)).eval()
 
 
-@dataclass
+@dataclass(frozen=True)
 class HogColour:
     """Computes the features of a picture while it is read; nothing is left to do for a batch.
 
@@ -69,10 +70,16 @@ class HogColour:
     recipe: str = RECIPE
     modality: str = "image"
 
-    def __post_init__(self) -> None:
+    @property
+    def hint(self) -> int:
+        """Pixels: the short side at which a picture may be decoded."""
+        return self.square.hint
+
+    @cached_property
+    def square(self) -> preparation.ImagePreparation:
+        """What brings a picture to a square."""
         config = {"input_size": (3, self.side, self.side), "interpolation": "bilinear", "crop_pct": 1.0}
-        self.square = preparation.from_config({**config, "crop_mode": "squash"})
-        self.hint = self.square.hint
+        return preparation.from_config({**config, "crop_mode": "squash"})
 
     def frame(self, item: Any, augment: Augment | None = None) -> np.ndarray:
         """A picture -> (836,) float32."""

@@ -31,6 +31,7 @@ from sterna.records import Encoder
 WEIGHTS = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
 LIBRARIES = ("timm", "torchvision", "none")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # classifiers that only torchvision's own training uses
+OF_THE_HEAD = ("num_classes", "label_names", "label_descriptions", "sterna")  # of the source head, or of its run
 SHOWN = 3  # names of weights in a message
 
 
@@ -51,8 +52,9 @@ def load(name: str) -> Encoder:
         pooled = chains.pool_before_scores(model)
     chain = chains.chain(model, chains.noise(prepare.size), chains.head_of(model))
     classes = _classes(config, chain.classes)
-    kept = {key: value for key, value in config.items() if key not in ("num_classes", "label_names", "sterna")}
-    words = json.dumps([library, config["architecture"], config.get("model_args") or {}], sort_keys=True)
+    kept, inner = _without_head(config), _without_head(config.get("pretrained_cfg") or {})
+    options = _without_head(config.get("model_args") or {})
+    words = json.dumps([library, config["architecture"], options], sort_keys=True)
     return Encoder(
         reference=f"local:{name}",
         network=chain,
@@ -63,7 +65,8 @@ def load(name: str) -> Encoder:
             **kept,
             "library": library,
             "num_features": chain.width,
-            "pretrained_cfg": {**dict(config.get("pretrained_cfg") or {}), **preparation.to_config(prepare)},
+            "model_args": options,
+            "pretrained_cfg": {**inner, **preparation.to_config(prepare)},
         },
         fresh=Fresh(build, prepare.size),
         notes=(*chains.notes(chain), *((chains.POOLED,) if pooled else ()), *_named(chain, classes)),
@@ -81,6 +84,11 @@ class Fresh:
         model = self.build()
         chains.pool_before_scores(model)
         return chains.chain(model, chains.noise(self.size), chains.head_of(model))
+
+
+def _without_head(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A level of the config without what a new head makes untrue."""
+    return {key: value for key, value in config.items() if key not in OF_THE_HEAD}
 
 
 def _folder(name: str) -> Path:
@@ -119,7 +127,7 @@ def _builder(place: Path, config: Mapping[str, Any], library: str) -> Callable[[
             "hand-made features is used with sterna predict and cannot be an encoder."
         )
     architecture, classes = str(config["architecture"]), _count(place, config)
-    options = dict(config.get("model_args") or {})
+    options = _without_head(config.get("model_args") or {})
     if library == "timm":
         _check_architecture(place, architecture, timm.list_models())
         return partial(_build, place, partial(timm.create_model, f"local-dir:{place}", pretrained=False))

@@ -1,0 +1,543 @@
+"""Activations of frozen stages, computed once and kept on disk; the only writer of the cache.
+
+What lies under the lowest moving weight is a fixed function of the input, so its outputs are data. They are kept in
+shards of up to 64 MB, each a file named by a digest of everything it depends on: weights, preparation, stages, the form
+in which the network ran, view and item bytes. A shard is there whole or not at all, so an interrupted extraction goes
+on after the last finished one, and two processes that compute the same thing write the same file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sterna import fastest, files, reading
+from sterna.errors import StoreError
+from sterna.fastest import Plan
+from sterna.maths.seeds import derive
+from sterna.network import deviation
+from sterna.records import Augment, Encoder, Items
+
+FORMAT = 1  # part of every key; to be raised when the meaning of what is kept changes
+HEADER = 4096  # bytes before the numbers: JSON, padded
+BATCH = 32  # examples at a time through the network
+GRAIN = 2 * BATCH  # shards hold a multiple of this many rows, so that no batch lies in two
+SHARD = 64 * 2**20  # bytes of a shard, at two bytes a number
+LONGEST = 16 * GRAIN  # rows of a shard: what an interruption can cost
+ROUNDING = 1e-3  # relative change that storing a batch in 16 bits may make; it makes 2e-4 (float16), else 32 bits
+IDLE = 120.0  # seconds without a reading after which another process's shard may be evicted
+ABANDONED = 86400.0  # seconds after which an unfinished file has been left behind by a killed process
+MAPPED = 16  # shards mapped at a time in a process
+
+_in_use: weakref.WeakSet[Activations] = weakref.WeakSet()  # what this process reads is never evicted
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kept file, for showing."""
+
+    name: str  # what it holds
+    bytes: int
+    used: float  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of consecutive rows in one file."""
+
+    path: str
+    rows: int
+    dtype: str
+    shape: tuple[int, ...]  # of a row
+
+
+class Activations:
+    """The outputs of a frozen prefix for the items of a data set, read from disk as they are asked for.
+
+    Memory holds only what is asked for. It can be sent to other processes: each maps the files for itself.
+
+    Args:
+        shards: in the order of the rows.
+        rows: (n,) the positions in `items` that are kept, ascending.
+    """
+
+    def __init__(self, shards: Sequence[Shard], rows: np.ndarray) -> None:
+        self.shards = tuple(shards)
+        self.rows = rows
+        self._ends = np.cumsum([shard.rows for shard in self.shards])
+        self._touched = time.monotonic()
+        _in_use.add(self)
+
+    def __reduce__(self) -> tuple[type[Activations], tuple[Any, ...]]:
+        return Activations, (self.shards, self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.shards[0].shape if self.shards else ()
+
+    @property
+    def dtype(self) -> str:
+        """The widest number format in which they are kept."""
+        return max((shard.dtype for shard in self.shards), key=lambda name: torch.finfo(_dtype(name)).bits)
+
+    def gather(self, rows: np.ndarray) -> Tensor:
+        """(b, ...) float32: the activations of the items at positions `rows`, in that order.
+
+        Raises `StoreError` when another process has removed them, `IndexError` for an item that is not kept.
+        """
+        rows = np.asarray(rows)
+        places = np.searchsorted(self.rows, rows)
+        if not np.array_equal(self.rows[np.minimum(places, len(self.rows) - 1)], rows):
+            raise IndexError("an item without activations was asked for")
+        self._touch()
+        found = torch.empty((len(rows), *self.shape), dtype=torch.float32)
+        owners = np.searchsorted(self._ends, places, side="right")
+        for number in np.unique(owners):
+            wanted = torch.from_numpy(np.flatnonzero(owners == number))
+            start = self._ends[number] - self.shards[number].rows
+            local = torch.from_numpy(places[wanted.numpy()] - start)
+            found[wanted] = _mapped(self.shards[number])[local].float()
+        return found
+
+    def slices(self, size: int) -> Iterator[Tensor]:
+        """All rows in order, `size` at a time, as float32."""
+        for start in range(0, len(self), size):
+            yield self.gather(self.rows[start : start + size])
+
+    def _touch(self) -> None:
+        """Tell other processes, now and then, that these are being read."""
+        if time.monotonic() - self._touched > IDLE / 4:
+            self._touched = time.monotonic()
+            for shard in self.shards:
+                with contextlib.suppress(OSError):
+                    _mark_used(shard.path)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One table of activations to be had: an encoder's outputs at a cut for some items, under one view."""
+
+    encoder: Encoder
+    plan: Plan
+    cut: int
+    shape: tuple[int, ...]
+    view: str  # in words, for keys
+    digests: Sequence[str]
+
+    @property
+    def length(self) -> int:
+        """Rows in a shard."""
+        fitting = SHARD // (2 * max(1, math.prod(self.shape)))
+        return min(LONGEST, max(GRAIN, fitting // GRAIN * GRAIN))
+
+    @property
+    def bytes(self) -> int:
+        return len(self.digests) * (2 * math.prod(self.shape))
+
+    @property
+    def spans(self) -> list[range]:
+        """The rows of each shard."""
+        count = len(self.digests)
+        return [range(start, min(start + self.length, count)) for start in range(0, count, self.length)]
+
+    def key(self, span: range) -> str:
+        """The name of a shard."""
+        stages = list(self.encoder.network.stages)[: self.cut]
+        made = [FORMAT, self.encoder.digest, repr(self.encoder.preparation), self.cut, stages, BATCH, ROUNDING]
+        return _digest([*made, self.plan.form, self.view, list(self.digests[span.start : span.stop])])
+
+
+class Store:
+    """The cache of activations.
+
+    Args:
+        folder: where; default the environment variable STERNA_CACHE, else the platform's folder for caches. It is made
+            when first written to.
+        limit: bytes it may take. Beyond, what was used longest ago goes first; what this process reads, or another one
+            read in the last two minutes, stays.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int = 20 * 2**30) -> None:
+        self.folder = Path(folder) if folder is not None else _default_folder()
+        self.limit = limit
+
+    def activations(
+        self,
+        encoder: Encoder,
+        items: Items,
+        cuts: Sequence[int],
+        *,
+        views: Sequence[tuple[int, Augment | None]] = ((0, None),),
+        rows: np.ndarray | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[tuple[int, int], Activations]:
+        """The outputs of the first `cut` stages for each cut and view; what is missing is computed in one pass a view.
+
+        Args:
+            encoder: its network, in evaluation mode, with its own weights.
+            items: of the modality that the encoder prepares.
+            cuts: numbers of stages, each in [0, depth].
+            views: numbers and augmentations. View 0 is the clean one; view k >= 1 draws its augmentation of an item
+                from the view's number and the item's digest, so it is the same in every run.
+            rows: the positions of the items wanted; None takes all.
+            progress: called with how many rows have been computed, of how many.
+
+        Returns:
+            Activations by (cut, view number).
+
+        Raises `StoreError` when the folder cannot be written, the disk is full or the limit is too small for them.
+        """
+        wanted = np.arange(len(items)) if rows is None else np.unique(rows)
+        _check_cuts(cuts, encoder)
+        if not len(wanted) or not cuts:
+            return {(cut, number): Activations((), wanted) for cut in cuts for number, _ in views}
+        digests = [items.digest(int(row)) for row in wanted]
+        plan, shapes = self.plan(encoder, items, wanted)
+        works = []
+        for number, augment in views:
+            words = f"{number} {augment.written}" if augment is not None else "clean"
+            orders = [Order(encoder, plan, cut, shapes[cut], words, digests) for cut in sorted(set(cuts))]
+            works.append(_Work(self.folder / "shards", items, wanted, orders, number, augment))
+        self._make_room(works)
+        total, done = sum(work.missing for work in works), 0
+        found: dict[tuple[int, int], Activations] = {}
+        for work in works:
+            for count in work.run():
+                done += count
+                if progress is not None:
+                    progress(done, total)
+            for order in work.orders:
+                found[order.cut, work.number] = Activations(work.shards(order), wanted)
+        return found
+
+    def plan(self, encoder: Encoder, items: Items, rows: np.ndarray) -> tuple[Plan, list[tuple[int, ...]]]:
+        """The form in which this network runs on this machine, and the shape of a row at each cut.
+
+        Which form is fastest is found by timing, so it is found once and remembered: a second run gives the same bits.
+        """
+        key = _digest([FORMAT, encoder.digest, repr(encoder.preparation), *_machine(), fastest.TOLERANCE])
+        place = self.folder / "plans" / f"{key}.json"
+        # The lock also keeps two processes from spoiling each other's timing.
+        with files.locked(place.parent, wait=True):
+            if not place.exists():
+                files.write_json(place, _measured(encoder, items, rows))
+            kept = files.read_json(place)
+        return Plan(**kept["plan"]), [tuple(shape) for shape in kept["shapes"]]
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What is kept, the most recently used first."""
+        found = []
+        for path in self._paths():
+            with contextlib.suppress(OSError, ValueError):
+                stat, header = path.stat(), _header(path)
+                found.append(Entry(header["name"], stat.st_size, stat.st_atime))
+        return tuple(sorted(found, key=lambda entry: (-entry.used, entry.name)))
+
+    def clear(self) -> None:
+        """Remove everything that is kept, remembered forms included."""
+        _mapped.cache_clear()
+        for path in [*self._paths(), *self._paths(files.UNFINISHED), *(self.folder / "plans").glob("*.json")]:
+            _remove(path)
+
+    def _paths(self, ending: str = ".act") -> list[Path]:
+        # Not a plain glob: unfinished files begin with a dot.
+        folder = self.folder / "shards"
+        return [folder / name for name in os.listdir(folder) if name.endswith(ending)] if folder.is_dir() else []
+
+    def _make_room(self, works: Sequence[_Work]) -> None:
+        """Evict what was used longest ago until the missing shards fit."""
+        wanted = sum(order.bytes for work in works for order in work.orders)
+        if wanted > self.limit:
+            raise StoreError(
+                f"the activations asked for take {wanted / 2**30:.3g} GiB, and the cache in {self.folder} may hold "
+                f"{self.limit / 2**30:.3g} GiB; keep fewer views, or freeze more stages."
+            )
+        kept = {shard.path for active in list(_in_use) for shard in active.shards}
+        kept |= {str(path) for work in works for path in work.paths}
+        for path in self._paths(files.UNFINISHED):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                _remove(path)
+        present = {path: path.stat() for path in self._paths() if path.exists()}
+        excess = sum(stat.st_size for stat in present.values()) + sum(work.bytes for work in works) - self.limit
+        for path, stat in sorted(present.items(), key=lambda pair: pair[1].st_atime_ns):
+            if excess <= 0:
+                break
+            if str(path) not in kept and time.time() - stat.st_atime > IDLE:
+                _remove(path)
+                excess -= stat.st_size
+
+
+class _Work:
+    """One view of some items at several cuts: which shards are missing, and the pass that makes them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        items: Items,
+        rows: np.ndarray,
+        orders: Sequence[Order],
+        number: int,
+        augment: Augment | None,
+    ) -> None:
+        self.items, self.rows, self.orders, self.number, self.augment = items, rows, orders, number, augment
+        self.places = {
+            order.cut: [(span, folder / f"{order.key(span)}.act") for span in order.spans] for order in orders
+        }
+        self.absent = [
+            (order, span, path)
+            for order in orders
+            for span, path in self.places[order.cut]
+            if not _whole(path, len(span), order.shape)
+        ]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for places in self.places.values() for _, path in places]
+
+    @property
+    def bytes(self) -> int:
+        """What the missing shards will take."""
+        return sum(2 * math.prod(order.shape) * len(span) for order, span, _ in self.absent)
+
+    @property
+    def batches(self) -> list[range]:
+        """The rows that must go through the network, a batch at a time; each batch lies in one shard of every cut."""
+        starts = {start for _, span, _ in self.absent for start in span[::BATCH]}
+        return [range(start, min(start + BATCH, len(self.rows))) for start in sorted(starts)]
+
+    @property
+    def missing(self) -> int:
+        return sum(map(len, self.batches))
+
+    def shards(self, order: Order) -> list[Shard]:
+        """The shards of one cut, all there by now."""
+        found = []
+        for span, path in self.places[order.cut]:
+            _mark_used(path)
+            found.append(Shard(str(path), len(span), _header(path)["dtype"], order.shape))
+        return found
+
+    def run(self) -> Iterator[int]:
+        """Make the missing shards; yields the number of rows after each batch."""
+        batches, encoder = self.batches, self.orders[0].encoder
+        if not batches:
+            return
+        positions = np.concatenate([np.asarray(batch) for batch in batches])
+        prefix = encoder.network.prefix(max(order.cut for order, _, _ in self.absent))
+        waiting = {(order.cut, span.start): (order, span, path) for order, span, path in self.absent}
+        writers: dict[int, _Writer] = {}
+        form = None
+        with contextlib.ExitStack() as stack:
+            for batch, frames in zip(batches, self._frames(positions), strict=True):
+                inputs = encoder.preparation.tensor(frames)
+                if form is None:
+                    form = fastest.prepared(prefix, self.orders[0].plan, inputs)
+                for order in self.orders:
+                    if (order.cut, batch.start) in waiting:
+                        writers[order.cut] = _Writer(stack, *waiting[order.cut, batch.start])
+                for cut, output in form.at(inputs, list(writers)).items():
+                    writers[cut].add(output)
+                    if writers[cut].full:
+                        writers.pop(cut).finish()
+                yield len(batch)
+
+    def _frames(self, positions: np.ndarray) -> Iterator[Tensor]:
+        digests, number = self.orders[0].digests, self.number
+        seeds = np.array([derive("view", number, digests[place]) for place in positions], dtype=np.int64)
+        preparation = self.orders[0].encoder.preparation
+        return reading.frames(
+            self.items, preparation, self.rows[positions], size=BATCH, augment=self.augment, seeds=seeds
+        )
+
+
+class _Writer:
+    """A shard on its way: the numbers go to a file beside its place, which is renamed when the last row is there."""
+
+    def __init__(self, stack: contextlib.ExitStack, order: Order, span: range, path: Path) -> None:
+        self.stack = stack.enter_context(contextlib.ExitStack())
+        self.file: BinaryIO = self.stack.enter_context(files.replacing(path))
+        self.order, self.span, self.key = order, span, path.stem
+        # The digits of the form that made them: 16 bits lose nothing of bfloat16, and next to nothing of float32.
+        self.dtype = torch.bfloat16 if order.plan.dtype == "bfloat16" else torch.float16
+        self.digest = hashlib.blake2b(digest_size=16)
+        self.rows = 0
+        self.file.write(b" " * HEADER)
+
+    @property
+    def full(self) -> bool:
+        return self.rows == len(self.span)
+
+    def add(self, batch: Tensor) -> None:
+        """Append the outputs of a batch."""
+        kept = batch.to(self.dtype)
+        if kept.dtype != batch.dtype and not deviation(kept, batch) <= ROUNDING:
+            self._widen()
+            kept = batch.float()
+        self._append(kept)
+        self.rows += len(batch)
+
+    def finish(self) -> None:
+        """Write the header and put the file in its place."""
+        order, written = self.order, int(time.time()) // 2 * 2  # some file systems keep every other second
+        name = f"{order.encoder.reference}, {order.cut} of {order.encoder.network.depth} stages, {order.view}"
+        header = {
+            **{
+                "key": self.key,
+                "rows": self.rows,
+                "shape": order.shape,
+                "dtype": str(self.dtype).removeprefix("torch."),
+            },
+            **{"digest": self.digest.hexdigest(), "written": written, "name": name, "plan": asdict(order.plan)},
+        }
+        self.file.seek(0)
+        self.file.write(json.dumps(header).encode().ljust(HEADER)[:HEADER])
+        self.file.flush()
+        os.utime(self.file.name, (time.time(), written))
+        self.stack.close()
+
+    def _append(self, kept: Tensor) -> None:
+        data = kept.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data
+        self.digest.update(data)
+        self.file.write(data)
+
+    def _widen(self) -> None:
+        """Go over to 32 bits: these numbers are too large or too small for 16."""
+        self.file.seek(HEADER)
+        before = torch.frombuffer(bytearray(self.file.read()), dtype=self.dtype) if self.rows else torch.zeros(0)
+        self.dtype, self.digest = torch.float32, hashlib.blake2b(digest_size=16)
+        self.file.seek(HEADER)
+        self._append(before.float())
+
+
+def _whole(path: Path, rows: int, shape: tuple[int, ...]) -> bool:
+    """Whether a shard is there and undamaged; what is damaged is removed.
+
+    The stamp of the file is noted in its header. A file whose stamp has moved was written to or copied since: then its
+    numbers are compared with their digest.
+    """
+    try:
+        stat, header = path.stat(), _header(path)
+        size = HEADER + rows * math.prod(shape) * torch.finfo(_dtype(header["dtype"])).bits // 8
+        same = (header["key"], header["rows"], tuple(header["shape"]), stat.st_size) == (path.stem, rows, shape, size)
+        if same and int(stat.st_mtime) != header["written"]:
+            same = _payload(path) == header["digest"]
+            os.utime(path, (time.time(), header["written"]))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        _remove(path)
+    return same
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What a shard says of itself. Raises `ValueError` when that is damaged."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(HEADER))
+    wanted = {"key": str, "rows": int, "shape": list, "dtype": str, "digest": str, "written": int, "name": str}
+    if not isinstance(header, dict) or not all(isinstance(header.get(name), kind) for name, kind in wanted.items()):
+        raise ValueError(f"{path} is no shard")
+    return header
+
+
+def _payload(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        file.seek(HEADER)
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=MAPPED)
+def _mapped(shard: Shard) -> Tensor:
+    """The rows of a shard, mapped; the operating system reads what is touched and drops it when memory is short."""
+    try:
+        # Copy-on-write, so that torch sees writable memory while the file cannot change.
+        data = np.memmap(shard.path, dtype=np.uint8, mode="c", offset=HEADER)
+        return torch.from_numpy(data).view(_dtype(shard.dtype)).view(shard.rows, *shard.shape)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"activations in {Path(shard.path).parent} were removed or damaged while they were in use; "
+            "run the same command again."
+        ) from error
+
+
+def _dtype(name: str) -> torch.dtype:
+    """Raises `ValueError` for anything but the formats in which activations are kept."""
+    if name not in ("float16", "bfloat16", "float32"):
+        raise ValueError(f"unknown number format {name}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _remove(path: Path) -> None:
+    _mapped.cache_clear()
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _mark_used(path: str | Path) -> None:
+    """Note the time of use without moving the stamp of the last writing."""
+    os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
+
+
+def _measured(encoder: Encoder, items: Items, rows: np.ndarray) -> dict[str, Any]:
+    """The plan and the shapes at each cut, from items spread over the data."""
+    spread = np.unique(rows[np.linspace(0, len(rows) - 1, min(BATCH, len(rows))).astype(int)])
+    frames = next(iter(reading.frames(items, encoder.preparation, spread, size=BATCH)))
+    inputs, chain = encoder.preparation.tensor(frames), encoder.network.prefix(encoder.network.depth)
+    outputs = fastest.prepared(chain, Plan()).at(inputs[:1], range(encoder.network.depth + 1))
+    shapes = [list(outputs[cut].shape[1:]) for cut in sorted(outputs)]
+    return {"encoder": encoder.reference, "plan": asdict(fastest.plan(chain, inputs)), "shapes": shapes}
+
+
+def _check_cuts(cuts: Sequence[int], encoder: Encoder) -> None:
+    depth = encoder.network.depth
+    for cut in cuts:
+        if not 0 <= cut <= depth:
+            raise StoreError(f"a cut of {encoder.reference} must be in [0, {depth}], its number of stages, got {cut}.")
+
+
+def _machine() -> tuple[str, ...]:
+    """What decides how fast a form runs here."""
+    described = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    models = [line for line in described.splitlines() if line.startswith("model name")]
+    return (
+        *(torch.__version__, platform.machine(), platform.processor(), *models[:1]),
+        *(torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())),
+    )
+
+
+def _default_folder() -> Path:
+    chosen = os.environ.get("STERNA_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    places = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}
+    other = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(places.get(sys.platform, other)).expanduser() / "sterna"
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
