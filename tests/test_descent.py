@@ -82,7 +82,7 @@ def test_probabilities_sum_to_one_and_come_from_evaluation_mode():
     feed = ArrayFeed(inputs, np.zeros(5, dtype=np.int64))
     one, two = (descent.probabilities(network, feed, size) for size in (2, 5))
     assert one.sum(axis=1) == pytest.approx(1.0)
-    assert np.allclose(one, two, atol=1e-2)
+    assert np.allclose(one, two, atol=1e-6)
     assert network.training
 
 

@@ -23,7 +23,7 @@ TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points 
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
 EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
 HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
-PATIENCE = 0.3  # seconds that one run of the plain network on the warm-up batch may take
+PATIENCE = 0.2  # seconds that one run of the plain network on the warm-up batch may take
 ROUNDS = 3
 
 Dtype = Literal["float32", "bfloat16"]
@@ -171,7 +171,7 @@ def _gain(form: Prepared, other: Prepared, inputs: Tensor) -> float:
             call(inputs)
             if number:  # not the first runs, in which the libraries choose and lay out their kernels
                 shortest[place] = min(shortest[place], time.perf_counter() - start)
-        if number and time.perf_counter() - begin > PATIENCE * 4 * ROUNDS:
+        if number and time.perf_counter() - begin > PATIENCE * 2 * ROUNDS:
             break
     return shortest[1] / shortest[0]
 

@@ -162,8 +162,7 @@ class _Frozen:
     @torch.no_grad()
     def __call__(self, inputs: Tensor) -> Tensor:
         inputs = inputs.to(next(self.network.parameters()).device)
-        with descent.half_precision(inputs.device):
-            return self.network.prefix(self.cut)(inputs).float()
+        return self.network.prefix(self.cut)(inputs)
 
 
 def _device() -> torch.device:

@@ -9,7 +9,6 @@ on after the last finished one, and two processes that compute the same thing wr
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -17,35 +16,28 @@ import os
 import platform
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import fastest, files, reading
+from sterna import fastest, files, reading, shards
 from sterna.errors import StoreError
 from sterna.fastest import Plan
 from sterna.maths.seeds import derive
-from sterna.network import deviation
 from sterna.records import Augment, Encoder, Items
+from sterna.shards import IDLE, Activations, Shard, Writer, in_use
 
 FORMAT = 1  # part of every key; to be raised when the meaning of what is kept changes
-HEADER = 4096  # bytes before the numbers: JSON, padded
 BATCH = 32  # examples at a time through the network
 GRAIN = 2 * BATCH  # shards hold a multiple of this many rows, so that no batch lies in two
 SHARD = 64 * 2**20  # bytes of a shard, at two bytes a number
 LONGEST = 16 * GRAIN  # rows of a shard: what an interruption can cost
-ROUNDING = 1e-3  # relative change that storing a batch in 16 bits may make; it makes 2e-4 (float16), else 32 bits
-IDLE = 120.0  # seconds without a reading after which another process's shard may be evicted
 ABANDONED = 86400.0  # seconds after which an unfinished file has been left behind by a killed process
-MAPPED = 16  # shards mapped at a time in a process
-
-_in_use: weakref.WeakSet[Activations] = weakref.WeakSet()  # what this process reads is never evicted
 
 
 @dataclass(frozen=True)
@@ -55,82 +47,6 @@ class Entry:
     name: str  # what it holds
     bytes: int
     used: float  # seconds since 1970
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A run of consecutive rows in one file."""
-
-    path: str
-    rows: int
-    dtype: str
-    shape: tuple[int, ...]  # of a row
-
-
-class Activations:
-    """The outputs of a frozen prefix for the items of a data set, read from disk as they are asked for.
-
-    Memory holds only what is asked for. It can be sent to other processes: each maps the files for itself.
-
-    Args:
-        shards: in the order of the rows.
-        rows: (n,) the positions in `items` that are kept, ascending.
-    """
-
-    def __init__(self, shards: Sequence[Shard], rows: np.ndarray) -> None:
-        self.shards = tuple(shards)
-        self.rows = rows
-        self._ends = np.cumsum([shard.rows for shard in self.shards])
-        self._touched = time.monotonic()
-        _in_use.add(self)
-
-    def __reduce__(self) -> tuple[type[Activations], tuple[Any, ...]]:
-        return Activations, (self.shards, self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return self.shards[0].shape if self.shards else ()
-
-    @property
-    def dtype(self) -> str:
-        """The widest number format in which they are kept."""
-        return max((shard.dtype for shard in self.shards), key=lambda name: torch.finfo(_dtype(name)).bits)
-
-    def gather(self, rows: np.ndarray) -> Tensor:
-        """(b, ...) float32: the activations of the items at positions `rows`, in that order.
-
-        Raises `StoreError` when another process has removed them, `IndexError` for an item that is not kept.
-        """
-        rows = np.asarray(rows)
-        places = np.searchsorted(self.rows, rows)
-        if not np.array_equal(self.rows[np.minimum(places, len(self.rows) - 1)], rows):
-            raise IndexError("an item without activations was asked for")
-        self._touch()
-        found = torch.empty((len(rows), *self.shape), dtype=torch.float32)
-        owners = np.searchsorted(self._ends, places, side="right")
-        for number in np.unique(owners):
-            wanted = torch.from_numpy(np.flatnonzero(owners == number))
-            start = self._ends[number] - self.shards[number].rows
-            local = torch.from_numpy(places[wanted.numpy()] - start)
-            found[wanted] = _mapped(self.shards[number])[local].float()
-        return found
-
-    def slices(self, size: int) -> Iterator[Tensor]:
-        """All rows in order, `size` at a time, as float32."""
-        for start in range(0, len(self), size):
-            yield self.gather(self.rows[start : start + size])
-
-    def _touch(self) -> None:
-        """Tell other processes, now and then, that these are being read."""
-        if time.monotonic() - self._touched > IDLE / 4:
-            self._touched = time.monotonic()
-            for shard in self.shards:
-                with contextlib.suppress(OSError):
-                    _mark_used(shard.path)
 
 
 @dataclass(frozen=True)
@@ -163,7 +79,7 @@ class Order:
     def key(self, span: range) -> str:
         """The name of a shard."""
         stages = list(self.encoder.network.stages)[: self.cut]
-        made = [FORMAT, self.encoder.digest, repr(self.encoder.preparation), self.cut, stages, BATCH, ROUNDING]
+        made = [FORMAT, self.encoder.digest, repr(self.encoder.preparation), self.cut, stages, BATCH]
         return _digest([*made, self.plan.form, self.view, list(self.digests[span.start : span.stop])])
 
 
@@ -249,15 +165,14 @@ class Store:
         found = []
         for path in self._paths():
             with contextlib.suppress(OSError, ValueError):
-                stat, header = path.stat(), _header(path)
+                stat, header = path.stat(), shards.header(path)
                 found.append(Entry(header["name"], stat.st_size, stat.st_atime))
         return tuple(sorted(found, key=lambda entry: (-entry.used, entry.name)))
 
     def clear(self) -> None:
         """Remove everything that is kept, remembered forms included."""
-        _mapped.cache_clear()
         for path in [*self._paths(), *self._paths(files.UNFINISHED), *(self.folder / "plans").glob("*.json")]:
-            _remove(path)
+            shards.remove(path)
 
     def _paths(self, ending: str = ".act") -> list[Path]:
         # Not a plain glob: unfinished files begin with a dot.
@@ -272,18 +187,18 @@ class Store:
                 f"the activations asked for take {wanted / 2**30:.3g} GiB, and the cache in {self.folder} may hold "
                 f"{self.limit / 2**30:.3g} GiB; keep fewer views, or freeze more stages."
             )
-        kept = {shard.path for active in list(_in_use) for shard in active.shards}
+        kept = {shard.path for active in list(in_use) for shard in active.shards}
         kept |= {str(path) for work in works for path in work.paths}
         for path in self._paths(files.UNFINISHED):
             if time.time() - path.stat().st_mtime > ABANDONED:
-                _remove(path)
+                shards.remove(path)
         present = {path: path.stat() for path in self._paths() if path.exists()}
         excess = sum(stat.st_size for stat in present.values()) + sum(work.bytes for work in works) - self.limit
         for path, stat in sorted(present.items(), key=lambda pair: pair[1].st_atime_ns):
             if excess <= 0:
                 break
             if str(path) not in kept and time.time() - stat.st_atime > IDLE:
-                _remove(path)
+                shards.remove(path)
                 excess -= stat.st_size
 
 
@@ -307,7 +222,7 @@ class _Work:
             (order, span, path)
             for order in orders
             for span, path in self.places[order.cut]
-            if not _whole(path, len(span), order.shape)
+            if not shards.whole(path, len(span), order.shape)
         ]
 
     @property
@@ -333,32 +248,30 @@ class _Work:
         """The shards of one cut, all there by now."""
         found = []
         for span, path in self.places[order.cut]:
-            _mark_used(path)
-            found.append(Shard(str(path), len(span), _header(path)["dtype"], order.shape))
+            shards.mark_used(path)
+            found.append(Shard(str(path), len(span), shards.header(path)["dtype"], order.shape))
         return found
 
     def run(self) -> Iterator[int]:
         """Make the missing shards; yields the number of rows after each batch."""
-        batches, encoder = self.batches, self.orders[0].encoder
+        batches, encoder, plan = self.batches, self.orders[0].encoder, self.orders[0].plan
         if not batches:
             return
-        positions = np.concatenate([np.asarray(batch) for batch in batches])
         prefix = encoder.network.prefix(max(order.cut for order, _, _ in self.absent))
         waiting = {(order.cut, span.start): (order, span, path) for order, span, path in self.absent}
-        writers: dict[int, _Writer] = {}
+        open_now: dict[int, _Open] = {}
         form = None
         with contextlib.ExitStack() as stack:
-            for batch, frames in zip(batches, self._frames(positions), strict=True):
+            for batch, frames in zip(batches, self._frames(np.concatenate([*map(np.asarray, batches)])), strict=True):
                 inputs = encoder.preparation.tensor(frames)
-                if form is None:
-                    form = fastest.prepared(prefix, self.orders[0].plan, inputs)
+                form = form or fastest.prepared(prefix, plan, inputs)
                 for order in self.orders:
                     if (order.cut, batch.start) in waiting:
-                        writers[order.cut] = _Writer(stack, *waiting[order.cut, batch.start])
-                for cut, output in form.at(inputs, list(writers)).items():
-                    writers[cut].add(output)
-                    if writers[cut].full:
-                        writers.pop(cut).finish()
+                        open_now[order.cut] = _Open(stack, *waiting[order.cut, batch.start])
+                for cut, output in form.at(inputs, list(open_now)).items():
+                    open_now[cut].writer.add(output)
+                    if open_now[cut].writer.rows == open_now[cut].length:
+                        open_now.pop(cut).close()
                 yield len(batch)
 
     def _frames(self, positions: np.ndarray) -> Iterator[Tensor]:
@@ -370,137 +283,22 @@ class _Work:
         )
 
 
-class _Writer:
-    """A shard on its way: the numbers go to a file beside its place, which is renamed when the last row is there."""
+class _Open:
+    """A shard that is being written. Its file takes its place when it is closed, and goes when `stack` ends before."""
 
     def __init__(self, stack: contextlib.ExitStack, order: Order, span: range, path: Path) -> None:
-        self.stack = stack.enter_context(contextlib.ExitStack())
-        self.file: BinaryIO = self.stack.enter_context(files.replacing(path))
-        self.order, self.span, self.key = order, span, path.stem
-        # The digits of the form that made them: 16 bits lose nothing of bfloat16, and next to nothing of float32.
-        self.dtype = torch.bfloat16 if order.plan.dtype == "bfloat16" else torch.float16
-        self.digest = hashlib.blake2b(digest_size=16)
-        self.rows = 0
-        self.file.write(b" " * HEADER)
+        self.own = stack.enter_context(contextlib.ExitStack())
+        self.length = len(span)
+        file = self.own.enter_context(files.replacing(path))
+        depth = order.encoder.network.depth
+        name = f"{order.encoder.reference}, {order.cut} of {depth} stages, {order.view}"
+        # Keeps all that bfloat16 made, and next to all of float32.
+        dtype = torch.bfloat16 if order.plan.dtype == "bfloat16" else torch.float16
+        self.writer = Writer(file, path.stem, name, order.shape, dtype)
 
-    @property
-    def full(self) -> bool:
-        return self.rows == len(self.span)
-
-    def add(self, batch: Tensor) -> None:
-        """Append the outputs of a batch."""
-        kept = batch.to(self.dtype)
-        if kept.dtype != batch.dtype and not deviation(kept, batch) <= ROUNDING:
-            self._widen()
-            kept = batch.float()
-        self._append(kept)
-        self.rows += len(batch)
-
-    def finish(self) -> None:
-        """Write the header and put the file in its place."""
-        order, written = self.order, int(time.time()) // 2 * 2  # some file systems keep every other second
-        name = f"{order.encoder.reference}, {order.cut} of {order.encoder.network.depth} stages, {order.view}"
-        header = {
-            **{
-                "key": self.key,
-                "rows": self.rows,
-                "shape": order.shape,
-                "dtype": str(self.dtype).removeprefix("torch."),
-            },
-            **{"digest": self.digest.hexdigest(), "written": written, "name": name, "plan": asdict(order.plan)},
-        }
-        self.file.seek(0)
-        self.file.write(json.dumps(header).encode().ljust(HEADER)[:HEADER])
-        self.file.flush()
-        os.utime(self.file.name, (time.time(), written))
-        self.stack.close()
-
-    def _append(self, kept: Tensor) -> None:
-        data = kept.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data
-        self.digest.update(data)
-        self.file.write(data)
-
-    def _widen(self) -> None:
-        """Go over to 32 bits: these numbers are too large or too small for 16."""
-        self.file.seek(HEADER)
-        before = torch.frombuffer(bytearray(self.file.read()), dtype=self.dtype) if self.rows else torch.zeros(0)
-        self.dtype, self.digest = torch.float32, hashlib.blake2b(digest_size=16)
-        self.file.seek(HEADER)
-        self._append(before.float())
-
-
-def _whole(path: Path, rows: int, shape: tuple[int, ...]) -> bool:
-    """Whether a shard is there and undamaged; what is damaged is removed.
-
-    The stamp of the file is noted in its header. A file whose stamp has moved was written to or copied since: then its
-    numbers are compared with their digest.
-    """
-    try:
-        stat, header = path.stat(), _header(path)
-        size = HEADER + rows * math.prod(shape) * torch.finfo(_dtype(header["dtype"])).bits // 8
-        same = (header["key"], header["rows"], tuple(header["shape"]), stat.st_size) == (path.stem, rows, shape, size)
-        if same and int(stat.st_mtime) != header["written"]:
-            same = _payload(path) == header["digest"]
-            os.utime(path, (time.time(), header["written"]))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        _remove(path)
-    return same
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """What a shard says of itself. Raises `ValueError` when that is damaged."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(HEADER))
-    wanted = {"key": str, "rows": int, "shape": list, "dtype": str, "digest": str, "written": int, "name": str}
-    if not isinstance(header, dict) or not all(isinstance(header.get(name), kind) for name, kind in wanted.items()):
-        raise ValueError(f"{path} is no shard")
-    return header
-
-
-def _payload(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        file.seek(HEADER)
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=MAPPED)
-def _mapped(shard: Shard) -> Tensor:
-    """The rows of a shard, mapped; the operating system reads what is touched and drops it when memory is short."""
-    try:
-        # Copy-on-write, so that torch sees writable memory while the file cannot change.
-        data = np.memmap(shard.path, dtype=np.uint8, mode="c", offset=HEADER)
-        return torch.from_numpy(data).view(_dtype(shard.dtype)).view(shard.rows, *shard.shape)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"activations in {Path(shard.path).parent} were removed or damaged while they were in use; "
-            "run the same command again."
-        ) from error
-
-
-def _dtype(name: str) -> torch.dtype:
-    """Raises `ValueError` for anything but the formats in which activations are kept."""
-    if name not in ("float16", "bfloat16", "float32"):
-        raise ValueError(f"unknown number format {name}")
-    found: torch.dtype = getattr(torch, name)
-    return found
-
-
-def _remove(path: Path) -> None:
-    _mapped.cache_clear()
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _mark_used(path: str | Path) -> None:
-    """Note the time of use without moving the stamp of the last writing."""
-    os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
+    def close(self) -> None:
+        self.writer.finish()
+        self.own.close()
 
 
 def _measured(encoder: Encoder, items: Items, rows: np.ndarray) -> dict[str, Any]:

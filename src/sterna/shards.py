@@ -1,0 +1,244 @@
+"""Activations on disk: files of a header and the numbers of consecutive rows, which are mapped to be read."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sterna.errors import StoreError
+from sterna.network import deviation
+
+HEADER = 4096  # bytes before the numbers: JSON, padded
+NAME = 1000  # letters of a name, so that a header always fits
+ROUNDING = 1e-3  # relative change that keeping a batch in 16 bits may make; float16 makes 2e-4. Else it takes 32 bits
+IDLE = 120.0  # seconds without a reading after which a file may be evicted by another process
+MAPPED = 16  # files mapped at a time in a process
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of consecutive rows in one file."""
+
+    path: str
+    rows: int
+    dtype: str
+    shape: tuple[int, ...]  # of a row
+
+
+class Activations:
+    """The outputs of a frozen prefix for the items of a data set, read from disk as they are asked for.
+
+    Memory holds only what is asked for. It can be sent to other processes: each maps the files for itself.
+
+    Args:
+        shards: in the order of the rows.
+        rows: (n,) the positions in `items` that are kept, ascending.
+    """
+
+    def __init__(self, shards: Sequence[Shard], rows: np.ndarray) -> None:
+        self.shards = tuple(shards)
+        self.rows = rows
+        self._ends = np.cumsum([shard.rows for shard in self.shards])
+        self._touched = time.monotonic()
+        in_use.add(self)
+
+    def __reduce__(self) -> tuple[type[Activations], tuple[Any, ...]]:
+        return Activations, (self.shards, self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.shards[0].shape if self.shards else ()
+
+    @property
+    def dtype(self) -> str:
+        """The widest number format in which they are kept."""
+        return max((shard.dtype for shard in self.shards), key=lambda name: torch.finfo(dtype_named(name)).bits)
+
+    def gather(self, rows: np.ndarray) -> Tensor:
+        """(b, ...) float32: the activations of the items at positions `rows`, in that order.
+
+        Raises `StoreError` when another process has removed them, `IndexError` for an item that is not kept.
+        """
+        rows = np.asarray(rows)
+        places = np.searchsorted(self.rows, rows)
+        if not np.array_equal(self.rows[np.minimum(places, len(self.rows) - 1)], rows):
+            raise IndexError("an item without activations was asked for")
+        self._touch()
+        found = torch.empty((len(rows), *self.shape), dtype=torch.float32)
+        owners = np.searchsorted(self._ends, places, side="right")
+        for number in np.unique(owners):
+            wanted = torch.from_numpy(np.flatnonzero(owners == number))
+            start = self._ends[number] - self.shards[number].rows
+            local = torch.from_numpy(places[wanted.numpy()] - start)
+            found[wanted] = mapped(self.shards[number])[local].float()
+        return found
+
+    def slices(self, size: int) -> Iterator[Tensor]:
+        """All rows in order, `size` at a time, as float32."""
+        for start in range(0, len(self), size):
+            yield self.gather(self.rows[start : start + size])
+
+    def _touch(self) -> None:
+        """Tell other processes, now and then, that these are being read."""
+        if time.monotonic() - self._touched > IDLE / 4:
+            self._touched = time.monotonic()
+            for shard in self.shards:
+                mark_used(shard.path)
+
+
+in_use: weakref.WeakSet[Activations] = weakref.WeakSet()  # what this process may still read; never evicted
+
+
+class Writer:
+    """Fills a new file with rows, a batch at a time. It is complete once `finish` has been called.
+
+    Args:
+        file: empty, open for writing and reading.
+        key: what the file is named by.
+        name: what it holds, for people.
+        shape: of a row.
+        dtype: the 16-bit format to keep. Where that would change a batch of higher precision by more than `ROUNDING`,
+            because its numbers are too large or too small, the whole file goes over to float32.
+    """
+
+    def __init__(self, file: BinaryIO, key: str, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.file, self.key, self.name, self.shape, self.dtype = file, key, name, shape, dtype
+        self.rows = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+        file.write(b" " * HEADER)
+
+    def add(self, batch: Tensor) -> None:
+        """Append the rows of a batch (b, *shape)."""
+        kept = batch.to(self.dtype)
+        if kept.dtype != batch.dtype and self.dtype != torch.float32 and not deviation(kept, batch) <= ROUNDING:
+            self._widen()
+            kept = batch.float()
+        self._append(kept)
+        self.rows += len(batch)
+
+    def finish(self) -> None:
+        """Write the header, and stamp the file with the time that the header gives."""
+        written = int(time.time()) // 2 * 2  # some file systems keep every other second
+        header = {
+            "key": self.key,
+            "rows": self.rows,
+            "shape": self.shape,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "digest": self._digest.hexdigest(),
+            "written": written,
+            "name": self.name[:NAME],
+        }
+        self.file.seek(0)
+        self.file.write(json.dumps(header).encode().ljust(HEADER))
+        self.file.flush()
+        os.utime(self.file.name, (time.time(), written))
+
+    def _append(self, kept: Tensor) -> None:
+        data = kept.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data
+        self._digest.update(data)
+        self.file.write(data)
+
+    def _widen(self) -> None:
+        self.file.seek(HEADER)
+        before = torch.frombuffer(bytearray(self.file.read()), dtype=self.dtype) if self.rows else torch.zeros(0)
+        self.dtype, self._digest = torch.float32, hashlib.blake2b(digest_size=16)
+        self.file.seek(HEADER)
+        self._append(before.float())
+
+
+def whole(path: Path, rows: int, shape: tuple[int, ...]) -> bool:
+    """Whether a file is there and undamaged; one that is damaged is removed.
+
+    The stamp of the file is noted in its header. A file whose stamp has moved was written to or copied since: only then
+    are its numbers compared with their digest.
+    """
+    try:
+        stat, said = path.stat(), header(path)
+        size = HEADER + rows * math.prod(shape) * torch.finfo(dtype_named(said["dtype"])).bits // 8
+        same = (said["key"], said["rows"], tuple(said["shape"]), stat.st_size) == (path.stem, rows, shape, size)
+        if same and int(stat.st_mtime) != said["written"]:
+            same = _payload(path) == said["digest"]
+            os.utime(path, (time.time(), said["written"]))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        remove(path)
+    return same
+
+
+def header(path: Path) -> dict[str, Any]:
+    """What a file says of itself. Raises `ValueError` when that is damaged."""
+    with open(path, "rb") as file:
+        said = json.loads(file.read(HEADER))
+    wanted = {"key": str, "rows": int, "shape": list, "dtype": str, "digest": str, "written": int, "name": str}
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), kind) for name, kind in wanted.items()):
+        raise ValueError(f"{path} does not hold activations")
+    return said
+
+
+@functools.lru_cache(maxsize=MAPPED)
+def mapped(shard: Shard) -> Tensor:
+    """The rows of a shard, mapped; the operating system reads what is touched and drops it when memory is short.
+
+    Raises `StoreError` when the file is gone.
+    """
+    try:
+        # Copy-on-write, so that torch sees writable memory while the file cannot change.
+        data = np.memmap(shard.path, dtype=np.uint8, mode="c", offset=HEADER)
+        return torch.from_numpy(data).view(dtype_named(shard.dtype)).view(shard.rows, *shard.shape)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"activations in {Path(shard.path).parent} were removed or damaged while they were in use; "
+            "run the same command again."
+        ) from error
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The format of this name. Raises `ValueError` for anything but those in which activations are kept."""
+    if name not in DTYPES:
+        raise ValueError(f"activations are kept in one of {', '.join(DTYPES)}, not in {name}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Take a file out of the cache; one that another process has just removed is no error."""
+    mapped.cache_clear()
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def mark_used(path: str | Path) -> None:
+    """Note the time of use without moving the stamp of the last writing."""
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
+
+
+def _payload(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        file.seek(HEADER)
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,221 @@
+"""A rearranged network must compute what the plain one computes, and a form that does not must not be kept."""
+
+import copy
+
+import pytest
+import torch
+from networks import convolutional
+from torch import nn
+
+from sterna import fastest
+from sterna.fastest import Plan
+from sterna.network import deviation
+
+INPUTS = torch.rand(6, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def chain(*stages):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = nn.Sequential(*[stage() for stage in stages])
+        for part in made.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.running_mean)
+                nn.init.uniform_(part.running_var, 0.5, 2)
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+    return made.eval()
+
+
+class Normed(nn.BatchNorm2d):
+    """Normalises, drops and activates in one layer, as some libraries do."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.drop, self.act = nn.Identity(), nn.Hardtanh(-0.2, 0.2)
+
+    def forward(self, inputs):
+        return self.act(self.drop(super().forward(inputs)))
+
+
+class Odd(nn.BatchNorm2d):
+    """A layer of an unknown kind: nobody can know what it does after normalising."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) * 3
+
+
+class Aside(nn.Module):
+    """The output of the convolution is read by the normalisation and by someone else."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, inputs):
+        made = self.convolution(inputs)
+        return self.norm(made) + made
+
+
+class Twice(nn.Module):
+    """One convolution before two normalisations."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.first, self.second = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, inputs):
+        return self.second(self.convolution(self.first(self.convolution(inputs))))
+
+
+def pair(norm=nn.BatchNorm2d, bias=True, groups=1):
+    return lambda: nn.Sequential(nn.Conv2d(3, 6, 3, bias=bias, groups=groups), norm(6))
+
+
+@torch.no_grad()
+def test_folding_by_hand():
+    """y = ((2x + 1) - 3) * 5 / sqrt(4) + 7 = 5x + 2."""
+    stage = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=0.0)).eval()
+    values = (stage[0].weight, 2), (stage[0].bias, 1), (stage[1].running_mean, 3), (stage[1].running_var, 4)
+    for tensor, value in (*values, (stage[1].weight, 5), (stage[1].bias, 7)):
+        tensor.fill_(value)
+    stages = nn.Sequential(stage)
+    assert fastest.fold(stages, torch.ones(1, 1, 2, 2)) == 1
+    assert (stage[0].weight.item(), stage[0].bias.item()) == (5, 2)
+    assert isinstance(stage[1], nn.Identity)
+
+
+@pytest.mark.parametrize("stage", [pair(), pair(bias=False), pair(groups=3), pair(Normed)])
+@torch.no_grad()
+def test_a_folded_pair_computes_the_same(stage):
+    plain = chain(stage)
+    folded = copy.deepcopy(plain)
+    assert fastest.fold(folded, INPUTS[:1]) == 1
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert deviation(folded(INPUTS), plain(INPUTS)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (pair(Odd),),
+        (Twice,),
+        (lambda: nn.Conv2d(3, 6, 3), lambda: nn.BatchNorm2d(6)),  # a cut lies between them
+        (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.BatchNorm2d(6)),),
+    ],
+)
+@torch.no_grad()
+def test_what_may_not_be_folded_stays(stages):
+    plain = chain(*stages)
+    folded = copy.deepcopy(plain)
+    assert fastest.fold(folded, INPUTS[:1]) == 0
+    assert torch.equal(folded(INPUTS), plain(INPUTS))
+
+
+def always(gain):
+    return lambda form, other, inputs: gain
+
+
+def test_a_wrong_folding_is_not_kept(monkeypatch):
+    monkeypatch.setattr(fastest, "_gain", always(10.0))
+    plain = chain(Aside)
+    wrong = copy.deepcopy(plain)
+    assert fastest.fold(wrong, INPUTS[:1]) == 1
+    assert deviation(wrong(INPUTS), plain(INPUTS)) > 0.1
+    found = fastest.plan(plain, INPUTS)
+    assert not found.folded
+    assert found.dtype == "bfloat16"
+
+
+def test_the_fastest_form_that_agrees_is_kept(monkeypatch):
+    prefix = convolutional().prefix(4)
+    before = copy.deepcopy(prefix.state_dict())
+    monkeypatch.setattr(fastest, "_gain", always(10.0))
+    found = fastest.plan(prefix, INPUTS)
+    assert (found.dtype, found.channels_last, found.folded) == ("bfloat16", True, True)
+    assert 1e-4 < found.deviation <= fastest.TOLERANCE
+    assert found.speedup == pytest.approx(1000)
+    assert all(torch.equal(value, before[name]) for name, value in prefix.state_dict().items())
+    assert prefix[0].training
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in prefix.modules())
+    form = fastest.prepared(prefix, found, INPUTS)
+    plain = fastest.prepared(prefix, Plan())
+    assert form(INPUTS).dtype == torch.bfloat16
+    assert deviation(form(INPUTS), plain(INPUTS)) == pytest.approx(deviation(form(INPUTS), prefix.eval()(INPUTS)))
+
+
+def test_the_tolerance_decides(monkeypatch):
+    monkeypatch.setattr(fastest, "_gain", always(10.0))
+    assert fastest.plan(convolutional().prefix(4), INPUTS, tolerance=1e-4).dtype == "float32"
+    assert fastest.plan(convolutional().prefix(4), INPUTS, tolerance=0.05).dtype == "bfloat16"
+
+
+class Cancelling(nn.Module):
+    """The small difference of large numbers: eight bits of a mantissa cannot hold it."""
+
+    def forward(self, inputs):
+        return (inputs + 100) - 100
+
+
+class Overflowing(nn.Module):
+    """Infinite in bfloat16 alone."""
+
+    def forward(self, inputs):
+        return inputs / (inputs.dtype == torch.float32)
+
+
+class Refusing(nn.Module):
+    """An operation that does not exist for bfloat16."""
+
+    def forward(self, inputs):
+        if inputs.dtype != torch.float32:
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return inputs
+
+
+@pytest.mark.parametrize("stage", [Cancelling, Overflowing, Refusing])
+def test_a_form_that_deviates_or_fails_is_refused(monkeypatch, stage):
+    monkeypatch.setattr(fastest, "_gain", always(10.0))
+    assert fastest.plan(chain(stage), INPUTS).dtype == "float32"
+
+
+def test_a_deviation_below_the_last_stage_counts(monkeypatch):
+    """Any cut may be asked for, so agreement at the end is not enough."""
+    monkeypatch.setattr(fastest, "_gain", always(10.0))
+
+    class Constant(nn.Module):
+        def forward(self, inputs):
+            return torch.ones_like(inputs)
+
+    assert fastest.plan(chain(Cancelling, Constant), INPUTS).dtype == "float32"
+
+
+@pytest.mark.parametrize(("gain", "dtype", "folded"), [(1.1, "float32", False), (1.3, "float32", True)])
+def test_a_form_must_be_clearly_faster(monkeypatch, gain, dtype, folded):
+    monkeypatch.setattr(fastest, "_gain", always(gain))
+    found = fastest.plan(convolutional().prefix(4), INPUTS)
+    assert (found.dtype, found.folded) == (dtype, folded)
+
+
+def test_real_timing_runs():
+    assert fastest.plan(convolutional().prefix(4), INPUTS).speedup > 0.5
+    assert fastest.plan(chain(lambda: nn.Linear(4, 4)), torch.rand(5, 4)).channels_last is False
+
+
+def test_outputs_below_survive_operations_in_place():
+    prefix = chain(lambda: nn.Conv2d(3, 4, 1), lambda: nn.ReLU(inplace=True))
+    found = fastest.prepared(prefix, Plan()).at(INPUTS, [0, 1, 2])
+    assert torch.equal(found[0], INPUTS)
+    with torch.no_grad():
+        assert torch.equal(found[1], prefix[0](INPUTS))
+    assert found[1].min() < 0 <= found[2].min()
+
+
+def test_a_pass_ends_at_the_highest_cut_asked_for():
+    prefix = chain(nn.ReLU, Refusing)
+    assert list(fastest.prepared(prefix, Plan("bfloat16")).at(INPUTS, [1])) == [1]
+
+
+def test_a_folded_plan_needs_a_sample():
+    with pytest.raises(ValueError, match="sample"):
+        fastest.prepared(chain(pair()), Plan(folded=True))
