@@ -35,7 +35,7 @@ ROWS = (
     ("data", "encoders", "tune", "losses", "augment", "optimizers"),
     (
         *("chains", "folder", "files", "preparation", "reading", "checks", "splitting", "mixing"),
-        *("stats", "augmenting", "fastest", "schedule", "settings", "watching", "environment"),
+        *("stats", "augmenting", "fastest", "shards", "schedule", "settings", "watching", "environment"),
     ),
     ("network",),
     ("maths", "spec"),

@@ -7,6 +7,7 @@ Exit status 0: done; 2: the user can mend it, one sentence says how; 130: interr
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,10 @@ from sterna.errors import MissingPackageError, SternaError
 from sterna.folder import missing
 from sterna.settings import Settings
 from sterna.watching import Watch
+
+# Threads of torch that wait in a busy loop take the cores from whoever else works on the machine: two runs side by side
+# were several times slower than one after the other. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     add_completion=False,

@@ -8,9 +8,10 @@ bfloat16 is not harmless for every network; so the forms are tried on real input
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,8 +24,8 @@ TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points 
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
 EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
 HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
-PATIENCE = 0.2  # seconds that one run of the plain network on the warm-up batch may take
-ROUNDS = 3
+PATIENCE = 0.25  # seconds that one run of the plain network on the warm-up batch may take on one core
+ROUNDS = 4
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -34,7 +35,7 @@ class Plan:
     """A form in which to run a frozen network.
 
     `deviation` is the largest relative difference (Frobenius norm) from the plain network over all cuts, and `speedup`
-    the gain over it, both as measured on the warm-up batch.
+    the gain over it on one core, both as measured on the warm-up batch.
     """
 
     dtype: Dtype = "float32"
@@ -97,6 +98,21 @@ def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) ->
     return Prepared(stages, plan)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in the calling thread alone, so that its time is all there is to measure.
+
+    Several threads wait for one another in each layer; on a busy machine that takes longer than the layers do.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) -> Plan:
     """Try the forms on a warm-up batch, from the simplest on, and keep the fastest that agrees.
 
@@ -152,28 +168,20 @@ def _tried(
 def _affordable(plain: Prepared, inputs: Tensor) -> Tensor:
     """As much of the warm-up batch as the plain network runs in `PATIENCE`, so that trying costs seconds."""
     plain(inputs[:1])  # the first run is slower
-    begin = time.perf_counter()
-    plain(inputs[:1])
-    one = time.perf_counter() - begin
-    return inputs[: max(1, min(len(inputs), int(PATIENCE / max(one, 1e-9))))]
+    return inputs[: max(1, min(len(inputs), int(PATIENCE / max(_seconds(plain, inputs[:1]), 1e-9))))]
 
 
 def _gain(form: Prepared, other: Prepared, inputs: Tensor) -> float:
-    """How many times as fast as `other` a form is: the shortest runs of both, taken in turns.
+    """How many times as fast as `other` a form is: the shortest runs of both, taken in turns after a first one."""
+    runs = [(_seconds(form, inputs), _seconds(other, inputs)) for _ in range(ROUNDS + 1)][1:]
+    return min(second for _, second in runs) / max(min(first for first, _ in runs), 1e-9)
 
-    Noise on a shared machine only ever adds, and in turns it falls on both.
-    """
-    shortest = [math.inf, math.inf]
-    begin = time.perf_counter()
-    for number in range(ROUNDS + 1):
-        for place, call in enumerate((form, other)):
-            start = time.perf_counter()
-            call(inputs)
-            if number:  # not the first runs, in which the libraries choose and lay out their kernels
-                shortest[place] = min(shortest[place], time.perf_counter() - start)
-        if number and time.perf_counter() - begin > PATIENCE * 2 * ROUNDS:
-            break
-    return shortest[1] / shortest[0]
+
+def _seconds(form: Prepared, inputs: Tensor) -> float:
+    """The time of the processor, which stands still while other programs have it, for one run."""
+    start = time.thread_time()
+    form(inputs)
+    return time.thread_time() - start
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -187,7 +195,7 @@ def fold(stages: nn.Sequential, sample: Tensor) -> int:
     What reads what is observed on `sample`. Pairs that a cut would separate stay, so that activations at every cut keep
     their meaning. A folded convolution whose output is also read elsewhere would be wrong: the caller compares.
     """
-    pairs = [pair for stage in stages for pair in _pairs(stage, stages, sample)]
+    pairs = _pairs(stages, sample)
     for convolution, norm in pairs:
         _absorb(convolution, norm)
         after = _rest(norm)
@@ -199,12 +207,13 @@ def fold(stages: nn.Sequential, sample: Tensor) -> int:
 
 
 @torch.no_grad()
-def _pairs(stage: nn.Module, stages: nn.Sequential, sample: Tensor) -> list[tuple[nn.Module, nn.Module]]:
-    """The convolutions and BatchNorms of one stage that run once each, the second on the very output of the first."""
+def _pairs(stages: nn.Sequential, sample: Tensor) -> list[tuple[nn.Module, nn.Module]]:
+    """Convolutions and BatchNorms of one stage that run once each, the second on the very output of the first."""
+    homes = {id(part): place for place, stage in enumerate(stages) for part in stage.modules()}
     made: list[tuple[nn.Module, Tensor]] = []
     read: list[tuple[nn.Module, Tensor]] = []
     hooks = []
-    for part in stage.modules():
+    for part in stages.modules():
         if isinstance(part, CONVOLUTIONS):
             hooks.append(part.register_forward_hook(lambda part, _, output: made.append((part, output))))
         elif isinstance(part, BATCH_NORMS) and part.running_var is not None and _rest(part) is not None:
@@ -214,12 +223,13 @@ def _pairs(stage: nn.Module, stages: nn.Sequential, sample: Tensor) -> list[tupl
     finally:
         for hook in hooks:
             hook.remove()
-    once = [part for part, _ in (*made, *read)]
+    times = Counter(id(part) for part, _ in (*made, *read))
     return [
         (convolution, norm)
         for norm, given in read
         for convolution, output in made
-        if given is output and once.count(norm) == 1 and once.count(convolution) == 1
+        if given is output and homes[id(convolution)] == homes[id(norm)]
+        if times[id(norm)] == times[id(convolution)] == 1
     ]
 
 

@@ -54,12 +54,8 @@ class Desk:
 
 
 def run(route: Route, desk: Desk) -> Ran:
-    """Train the route and predict the held-out part.
-
-    Raises `EncoderError` when the encoder takes another kind of data.
-    """
+    """Train the route and predict the held-out part."""
     begin = time.perf_counter()
-    _check_modality(desk)
     network = start(route, desk).to(_device())
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
     augment = augmenting.combine([part.build() for part in route.augment], _written(route))
@@ -76,6 +72,16 @@ def run(route: Route, desk: Desk) -> Ran:
     validation = descent.probabilities(suffix, tables.feed(low, desk.training.validation, training=False), CHUNK)
     seconds = time.perf_counter() - begin
     return Ran(network, Predicted(desk.test.rows, test), validation, seconds, history, tuple(desk.notes))
+
+
+def check_modality(encoder: Encoder, modality: str) -> None:
+    """Raises `EncoderError` when the encoder takes another kind of data."""
+    wanted = encoder.preparation.modality
+    if wanted != modality:
+        raise EncoderError(
+            f"the encoder {encoder.reference} takes {wanted} data, but these data are {modality}; "
+            "choose another --encoder."
+        )
 
 
 def start(route: Route, desk: Desk) -> Network:
@@ -167,15 +173,6 @@ class _Frozen:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _check_modality(desk: Desk) -> None:
-    wanted, got = desk.encoder.preparation.modality, desk.training.target.items.modality
-    if wanted != got:
-        raise EncoderError(
-            f"the encoder {desk.encoder.reference} takes {wanted} data, but these data are {got}; "
-            "choose another --encoder."
-        )
 
 
 def _count(stage: torch.nn.Module) -> int:

@@ -166,6 +166,8 @@ class Store:
         for path in self._paths():
             with contextlib.suppress(OSError, ValueError):
                 stat, header = path.stat(), shards.header(path)
+                # Looking is no use, but it may move the stamp of the last one.
+                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
                 found.append(Entry(header["name"], stat.st_size, stat.st_atime))
         return tuple(sorted(found, key=lambda entry: (-entry.used, entry.name)))
 
@@ -232,7 +234,7 @@ class _Work:
     @property
     def bytes(self) -> int:
         """What the missing shards will take."""
-        return sum(2 * math.prod(order.shape) * len(span) for order, span, _ in self.absent)
+        return sum(shards.HEADER + 2 * math.prod(order.shape) * len(span) for order, span, _ in self.absent)
 
     @property
     def batches(self) -> list[range]:

@@ -27,6 +27,8 @@ from sterna.settings import Settings
 from sterna.store import Store
 from sterna.watching import Watch
 
+PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
+
 
 def fit(
     data: str | Path,
@@ -72,14 +74,16 @@ def fit(
     related = _opened(str(source), watch, "checking the source") if source else None
     mark = plan.fingerprint(routes, settings, _digest(loaded) + (_digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / _slug(Path(str(data)).name)
-    finished = _claim(place, mark, routes)
+    finished = _finished(place, mark)
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
     encoders = {reference: opening.open_encoder(reference) for reference in dict.fromkeys(r.encoder for r in routes)}
     for opened in encoders.values():
+        route.check_modality(opened, loaded.table.items.modality)
         for note in opened.notes:
             watch.say(note)
+    files.write_json(place / PLAN, {"fingerprint": mark, "routes": [chosen.written() for chosen in routes]})
     study = Study(loaded, related, routes, encoders, settings, place, mark, store or Store(), watch)
     return study.run()
 
@@ -257,20 +261,18 @@ def _opened(reference: str, watch: Watch, what: str) -> Loaded:
     return loaded
 
 
-def _claim(place: Path, mark: str, routes: tuple[Route, ...]) -> Result | None:
-    """Make the run's folder, or take up the run that lies in it; its result when it is finished.
+def _finished(place: Path, mark: str) -> Result | None:
+    """The result of this very run, when it lies finished at `place`.
 
-    Raises `SpecError` when the folder belongs to a run with other options or data.
+    Raises `SpecError` when the folder belongs to a run with other options or data, or to something else.
     """
-    kept = place / "plan.json"
-    if kept.exists():
-        if files.read_json(kept)["fingerprint"] != mark:
-            raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
-        return load_result(place) if (place / "result.json").exists() else None
-    if place.exists() and any(place.iterdir()):
-        raise SpecError(f"{place} is not empty and holds no run of sterna; choose another --out.")
-    files.write_json(kept, {"fingerprint": mark, "routes": [chosen.written() for chosen in routes]})
-    return None
+    if not (place / PLAN).exists():
+        if place.exists() and any(place.iterdir()):
+            raise SpecError(f"{place} is not empty and holds no run of sterna; choose another --out.")
+        return None
+    if files.read_json(place / PLAN)["fingerprint"] != mark:
+        raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
+    return load_result(place) if (place / "result.json").exists() else None
 
 
 def _digest(loaded: Loaded) -> str:
