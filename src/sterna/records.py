@@ -25,7 +25,7 @@ class Items(Protocol):
 
     @property
     def modality(self) -> str:
-        """"image" or "vector"; an encoder states which it can prepare."""
+        """The kind of item, "image" or "vector"; an encoder states which it can prepare."""
 
     @property
     def in_memory(self) -> bool:
