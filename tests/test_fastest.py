@@ -116,6 +116,7 @@ def always(gain):
     return lambda form, other, inputs: gain
 
 
+@torch.no_grad()
 def test_a_wrong_folding_is_not_kept(monkeypatch):
     monkeypatch.setattr(fastest, "_gain", always(10.0))
     plain = chain(Aside)

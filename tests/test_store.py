@@ -19,7 +19,7 @@ from networks import convolutional
 from standins import NOISE, Pictures, encoder
 from torch import nn
 
-from sterna import fastest, files, reading, shards, store
+from sterna import fastest, files, folder, opening, reading, shards, store
 from sterna.errors import StoreError
 from sterna.maths.seeds import derive
 from sterna.network import Network, deviation
@@ -503,3 +503,19 @@ def test_batch_norm_and_dropout_run_as_in_evaluation(kept, items):
     made = encoder(convolutional().train())
     found = kept.activations(made, items, [4])[4, 0]
     assert deviation(found.gather(np.arange(40)), plain(made, items, 4, range(40))) < 1e-3
+
+
+def test_real_photos_through_a_real_network(kept, data_folder, weights_folder, monkeypatch):
+    """The form that timing chooses agrees within the tolerance, at every cut that is kept."""
+    monkeypatch.undo()
+    photos, _ = folder.module("data", "images").gather(
+        [str(path) for path in sorted((data_folder / "flowers" / "tulip").iterdir())[:20]]
+    )
+    made = opening.open_encoder(f"local:{weights_folder / 'mobilenetv2'}")
+    depth = made.network.depth
+    found = kept.activations(made, photos, [depth - 2, depth])
+    frames = next(reading.frames(photos, made.preparation, np.arange(20), size=20))
+    for cut in (depth - 2, depth):
+        with torch.no_grad():
+            wanted = made.network.eval().prefix(cut)(made.preparation.tensor(frames))
+        assert deviation(found[cut, 0].gather(np.arange(20)), wanted) <= 1.5 * fastest.TOLERANCE

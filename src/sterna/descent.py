@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sterna.network import Network, deviation
+from sterna.network import Network
 from sterna.records import Feed, Phase
 
 MEMORY_SHARE = 0.25  # of the machine's memory that one training step may take
 LARGEST_BATCH = 64  # beyond it small data sets get too few steps
-HALF_TOLERANCE = 0.02  # relative difference of features that bfloat16 may make in training
 STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
 
 
@@ -105,29 +103,6 @@ def memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def half_precision(device: torch.device, agrees: bool) -> AbstractContextManager:
-    """Automatic bfloat16 for the passes of training, where it `agrees`; weights and updates stay float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=agrees)
-
-
-@torch.no_grad()
-def half_agrees(network: Network, inputs: Tensor) -> bool:
-    """Whether the hardware multiplies bfloat16 natively and the network gives about the same features in it.
-
-    Some networks do not: a MobileNetV2 whose BatchNorm had once been folded moved its features by 28 % and lost a point
-    of accuracy. The answer rests on numbers, not on timing, so it is the same every time.
-    """
-    device = inputs.device
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
-    if not (torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and supported()):
-        return False
-    network.eval()
-    exact = network(inputs).features
-    with half_precision(device, True):
-        rough = network(inputs).features
-    return deviation(rough, exact) <= HALF_TOLERANCE
 
 
 @torch.no_grad()

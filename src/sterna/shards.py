@@ -27,7 +27,7 @@ NAME = 1000  # letters of a name, so that a header always fits
 ROUNDING = 1e-3  # relative change that keeping a batch in 16 bits may make; float16 makes 2e-4. Else it takes 32 bits
 IDLE = 120.0  # seconds without a reading after which a file may be evicted by another process
 MAPPED = 16  # files mapped at a time in a process
-DTYPES = ("bfloat16", "float16", "float32")
+_NUMPY = {"bfloat16": np.int16, "float16": np.float16, "float32": np.float32}
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ class Activations:
 
     @property
     def dtype(self) -> str:
-        """The widest number format in which they are kept."""
-        return max((shard.dtype for shard in self.shards), key=lambda name: torch.finfo(dtype_named(name)).bits)
+        """The number format in which they are kept, the wider one where a shard needed it."""
+        kinds = {shard.dtype for shard in self.shards}
+        return "float32" if len(kinds) != 1 else kinds.pop()
 
     def gather(self, rows: np.ndarray) -> Tensor:
         """(b, ...) float32: the activations of the items at positions `rows`, in that order.
@@ -83,14 +84,13 @@ class Activations:
         if not np.array_equal(self.rows[np.minimum(places, len(self.rows) - 1)], rows):
             raise IndexError("an item without activations was asked for")
         self._touch()
-        found = torch.empty((len(rows), *self.shape), dtype=torch.float32)
+        # In numpy, and widened at the end: torch would wake all its threads for each small piece.
+        found = np.empty((len(rows), *self.shape), dtype=_NUMPY[self.dtype])
         owners = np.searchsorted(self._ends, places, side="right")
         for number in np.unique(owners):
-            wanted = torch.from_numpy(np.flatnonzero(owners == number))
-            start = self._ends[number] - self.shards[number].rows
-            local = torch.from_numpy(places[wanted.numpy()] - start)
-            found[wanted] = mapped(self.shards[number])[local].float()
-        return found
+            shard, wanted = self.shards[number], np.flatnonzero(owners == number)
+            found[wanted] = mapped(shard)[places[wanted] - (self._ends[number] - shard.rows)]
+        return torch.from_numpy(found).view(dtype_named(self.dtype)).float()
 
     def slices(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, as float32."""
@@ -116,8 +116,8 @@ class Writer:
         key: what the file is named by.
         name: what it holds, for people.
         shape: of a row.
-        dtype: the 16-bit format to keep. Where that would change a batch of higher precision by more than `ROUNDING`,
-            because its numbers are too large or too small, the whole file goes over to float32.
+        dtype: the 16-bit format to keep. Where float16 would change a batch by more than `ROUNDING`, because its numbers
+            are too large or too small, the whole file goes over to float32.
     """
 
     def __init__(self, file: BinaryIO, key: str, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -129,7 +129,7 @@ class Writer:
     def add(self, batch: Tensor) -> None:
         """Append the rows of a batch (b, *shape)."""
         kept = batch.to(self.dtype)
-        if kept.dtype != batch.dtype and self.dtype != torch.float32 and not deviation(kept, batch) <= ROUNDING:
+        if self.dtype == torch.float16 and not deviation(kept, batch) <= ROUNDING:
             self._widen()
             kept = batch.float()
         self._append(kept)
@@ -198,16 +198,15 @@ def header(path: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=MAPPED)
-def mapped(shard: Shard) -> Tensor:
+def mapped(shard: Shard) -> np.ndarray:
     """The rows of a shard, mapped; the operating system reads what is touched and drops it when memory is short.
 
-    Raises `StoreError` when the file is gone.
+    bfloat16, which numpy does not know, comes as int16 of the same bits. Raises `StoreError` when the file is gone.
     """
+    shape = (shard.rows, *shard.shape)
     try:
-        # Copy-on-write, so that torch sees writable memory while the file cannot change.
-        data = np.memmap(shard.path, dtype=np.uint8, mode="c", offset=HEADER)
-        return torch.from_numpy(data).view(dtype_named(shard.dtype)).view(shard.rows, *shard.shape)
-    except (OSError, ValueError, RuntimeError) as error:
+        return np.memmap(shard.path, dtype=_NUMPY[shard.dtype], mode="r", offset=HEADER, shape=shape)
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"activations in {Path(shard.path).parent} were removed or damaged while they were in use; "
             "run the same command again."
@@ -216,8 +215,8 @@ def mapped(shard: Shard) -> Tensor:
 
 def dtype_named(name: str) -> torch.dtype:
     """The format of this name. Raises `ValueError` for anything but those in which activations are kept."""
-    if name not in DTYPES:
-        raise ValueError(f"activations are kept in one of {', '.join(DTYPES)}, not in {name}")
+    if name not in _NUMPY:
+        raise ValueError(f"activations are kept in one of {', '.join(_NUMPY)}, not in {name}")
     found: torch.dtype = getattr(torch, name)
     return found
 

@@ -28,7 +28,6 @@ from sterna.schedule import Schedule
 from sterna.spec import name_of
 
 CHUNK = 1024  # rows read at a time where order does not matter
-SAMPLE = 16  # inputs on which number formats are compared
 SAVE_EVERY = 10.0  # seconds of training that an interruption may cost
 
 
@@ -69,7 +68,6 @@ class _Run:
     place: Path | None
     report: Callable[[Progress], None]
     saved: float = 0.0
-    half: bool = False  # whether the phase under way computes in bfloat16
 
     def keep(self, always: bool = False) -> None:
         """Write a checkpoint, unless one was written a moment ago."""
@@ -146,9 +144,7 @@ def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
     network, schedule, state = run.network, run.recipe.schedule, run.state
     network.move_from(phase.cut, phase.batch_norm)
     suffix = network.suffix(phase.cut)
-    sample = _sample(training, suffix)
-    size = schedule.batch or descent.found_batch_size(suffix, sample[:1], len(training))
-    run.half = descent.half_agrees(suffix, sample)
+    size = schedule.batch or descent.found_batch_size(suffix, _example(training, suffix), len(training))
     names = descent.named([*network.named_parameters(), *_terms_module(run.terms).named_parameters("term")])
     optimizer = _optimizer(run, phase)
     descent.restore_moments(optimizer, state.moments, names)
@@ -199,9 +195,7 @@ def _epoch(
 
 def _step(run: _Run, suffix: Network, batch: Batch, optimizer: torch.optim.Optimizer, progress: float) -> float:
     """Forward, the sum of the addends, backward, one step; returns the objective."""
-    with descent.half_precision(batch.inputs.device, run.half):
-        output = suffix(batch.inputs)
-    step = Step(Seen(batch, output), run.network, progress)
+    step = Step(Seen(batch, suffix(batch.inputs)), run.network, progress)
     objective = torch.stack([term(step).float() for term in run.terms]).sum()
     value = float(objective.detach())
     if not np.isfinite(value):
@@ -272,10 +266,9 @@ def _slices(feed: Feed, epochs: Sequence[int]) -> Callable[[int], Iterator[np.nd
     return blocks
 
 
-def _sample(feed: Feed, suffix: Network) -> Tensor:
-    """A few inputs, on the network's device."""
-    count = min(SAMPLE, len(feed))
-    return next(iter(feed.inputs(np.arange(count), count, -1))).to(next(suffix.head.parameters()).device)
+def _example(feed: Feed, suffix: Network) -> Tensor:
+    """The input of one example, on the network's device."""
+    return next(iter(feed.inputs(np.arange(1), 1, -1))).to(next(suffix.head.parameters()).device)
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:
