@@ -24,9 +24,9 @@ from sterna.folder import missing
 from sterna.settings import Settings
 from sterna.watching import Watch
 
-# Threads of torch that wait in a busy loop take the cores from whoever else works on the machine: two runs side by side
-# were several times slower than one after the other. Read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait in a long busy loop take the cores from whoever else works on the machine: two runs side by side were
+# several times slower than one after the other. A short loop is as fast alone. Read when torch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 app = typer.Typer(
     add_completion=False,

@@ -116,8 +116,8 @@ class Writer:
         key: what the file is named by.
         name: what it holds, for people.
         shape: of a row.
-        dtype: the 16-bit format to keep. Where float16 would change a batch by more than `ROUNDING`, because its numbers
-            are too large or too small, the whole file goes over to float32.
+        dtype: the 16-bit format to keep. Where float16 would change a batch by more than `ROUNDING`, because its
+            numbers are too large or too small, the whole file goes over to float32.
     """
 
     def __init__(self, file: BinaryIO, key: str, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
