@@ -24,8 +24,8 @@ from sterna.folder import missing
 from sterna.settings import Settings
 from sterna.watching import Watch
 
-# Threads that wait in a long busy loop take the cores from whoever else works on the machine: two runs side by side were
-# several times slower than one after the other. A short loop is as fast alone. Read when torch is first imported.
+# Threads that wait in a long busy loop take the cores from whoever else works on the machine: two runs side by side
+# were several times slower than one after the other. A short loop is as fast alone. Read when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 app = typer.Typer(

@@ -64,9 +64,9 @@ class ImagePreparation:
 
     def tensor(self, frames: Tensor) -> Tensor:
         """(b, h, w, c) uint8 -> (b, c, h, w) float32, in the same memory: channels last."""
-        mean = torch.tensor(self.mean, device=frames.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=frames.device).view(-1, 1, 1)
-        return frames.permute(0, 3, 1, 2).to(torch.float32).div(255).sub_(mean).div_(std)
+        mean, std = (torch.tensor(values, device=frames.device) for values in (self.mean, self.std))
+        # In the order in which the pixels lie; the view that puts channels first comes last.
+        return frames.to(torch.float32).div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
     def _resized(self) -> tuple[int, int]:
         return math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,12 +114,11 @@ class _Tables:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
         if not self.route.tune.pretrained:
             return
-        cuts = sorted({phase.cut for phase in phases if phase.cut > 0})
-        cuts = [cut for cut in cuts if self._affordable(cut)]
-        if not cuts:
-            return
         desk = self.desk
         self.views = self.route.schedule.views if self.augment.crop or self.augment.pixels else 0
+        cuts = [cut for cut in sorted({phase.cut for phase in phases if phase.cut > 0}) if self._affordable(cut)]
+        if not cuts:
+            return
         views = [(0, None)] + [(number, self.augment) for number in range(1, self.views + 1)]
         for items in {id(table.items): table.items for table in self._tables()}.values():
             found = desk.store.activations(desk.encoder, items, cuts, views=views, progress=desk.extracting)
@@ -146,16 +146,10 @@ class _Tables:
 
     def _affordable(self, cut: int) -> bool:
         """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""
-        desk = self.desk
-        items = desk.training.target.items
-        preparation = desk.encoder.preparation
-        frame = preparation.frame(items.read(int(desk.training.target.rows[0]), preparation.hint))
-        with torch.no_grad():
-            row = desk.encoder.network.eval().prefix(cut)(
-                desk.encoder.preparation.tensor(torch.from_numpy(frame[None].copy()))
-            )
-        wanted = row.numel() * 4 * len(items) * (1 + self.views)
-        return wanted <= desk.store.limit / 2
+        items = self.desk.training.target.items
+        _, shapes = self.desk.store.plan(self.desk.encoder, items, np.arange(len(items)))
+        wanted = math.prod(shapes[cut]) * 4 * len(items) * (1 + self.views)
+        return wanted <= self.desk.store.limit / 2
 
 
 @dataclass(frozen=True)
