@@ -3,8 +3,9 @@
 import pytest
 
 from sterna.errors import SpecError
-from sterna.plan import schedule
+from sterna.plan import schedule, settings
 from sterna.schedule import Schedule
+from sterna.settings import Settings
 
 
 def test_cosine_with_warm_up():
@@ -32,3 +33,15 @@ def test_a_schedule_is_written_with_or_without_its_name():
 def test_a_misspelt_option_is_named():
     with pytest.raises(SpecError, match="Did you mean 'patience'"):
         schedule("patiens=3")
+
+
+def test_settings_are_written_alike():
+    assert settings("seeds=3, shots=10") == Settings(seeds=3, shots=10) == settings(Settings(seeds=3, shots=10))
+    assert settings("") == Settings()
+
+
+def test_another_name_is_refused():
+    with pytest.raises(SpecError, match=r"schedule is written as its options alone, such as schedule\(epochs=20\)"):
+        schedule("schedule(epochs=3) + schedule")
+    with pytest.raises(SpecError, match="settings is written as its options alone"):
+        settings("settingss(seeds=3)")

@@ -83,12 +83,30 @@ def fingerprint(chosen: Sequence[Route], settings: Settings, data_digest: str) -
 
 def schedule(written: Any) -> Schedule:
     """A `Schedule` from an object, `"epochs=30"` or `"schedule(epochs=30)"`."""
-    if isinstance(written, Schedule):
-        return written
-    text = str(written or "").strip()
-    calls = spec.parse_sum(text if text.startswith("schedule") else f"schedule({text})")
-    made: Schedule = spec.make(Schedule, calls[0])
+    made: Schedule = _named(Schedule, written)
     return made
+
+
+def settings(written: Any) -> Settings:
+    """`Settings` from an object, `"seeds=3, shots=10"` or `"settings(seeds=3)"`."""
+    made: Settings = _named(Settings, written)
+    return made
+
+
+def _named(cls: type, written: Any) -> Any:
+    """An option object of a class that needs no name."""
+    if isinstance(written, cls):
+        return written
+    text, name = str(written or "").strip(), spec.name_of(cls)
+    calls = spec.parse_sum(text if text.startswith(name) else f"{name}({text})")
+    if len(calls) != 1 or calls[0].name != name:
+        raise SpecError(f"{name} is written as its options alone, such as {name}({_example(cls)}), got '{text}'.")
+    return spec.make(cls, calls[0])
+
+
+def _example(cls: type) -> str:
+    first = spec.options(cls)[0]
+    return f"{first.name}={spec.written(first.default)}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from sterna.feeds import PreparedFeed, StoredFeed
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Feed, Phase, Predicted, Setting, Table, Training
+from sterna.records import Augment, Encoder, Feed, Items, Phase, Predicted, Setting, Table, Training
 from sterna.store import Activations, Store
 
 CHUNK = 256  # rows predicted at a time
+
+View = tuple[int, Augment | None]  # a number and what is done to the items; 0 is the clean view
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,18 @@ class _Tables:
         cuts = [cut for cut in sorted({phase.cut for phase in phases if phase.cut > 0}) if self._affordable(cut)]
         if not cuts:
             return
-        views = [(0, None)] + [(number, self.augment) for number in range(1, self.views + 1)]
-        for items in {id(table.items): table.items for table in self._tables()}.values():
-            found = desk.store.activations(desk.encoder, items, cuts, views=views, progress=desk.extracting)
-            self.stored.update({(id(items), *key): value for key, value in found.items()})
+        target, shared = desk.training.target, desk.training.validation.items
+        # All items of the data set, so that every seed finds them; of a source, and of each view, what is trained on.
+        self._compute(shared, cuts, ((0, None),), None)
+        if target.items is not shared:
+            self._compute(target.items, cuts, ((0, None),), target.rows)
+        views = [(number, self.augment) for number in range(1, self.views + 1)]
+        self._compute(target.items, cuts, views, target.rows)
+
+    def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
+        desk = self.desk
+        found = desk.store.activations(desk.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
+        self.stored.update({(id(items), *key): value for key, value in found.items()})
 
     def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
         """The training and validation inputs of a phase."""
@@ -140,9 +150,6 @@ class _Tables:
             return StoredFeed(clean, augmented, table.rows, table.labels, weights, augment, len(table.classes))
         prefix = _Frozen(self.network, cut) if cut else None
         return PreparedFeed(table, weights, self.desk.encoder.preparation, augment, self.desk.seed, prefix)
-
-    def _tables(self) -> tuple[Table, ...]:
-        return (self.desk.training.target, self.desk.training.validation, self.desk.test)
 
     def _affordable(self, cut: int) -> bool:
         """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""

@@ -41,7 +41,7 @@ def fit(
     schedule: Any = "",
     source: str | Path | None = None,
     out: str | Path | None = None,
-    settings: Settings | None = None,
+    settings: Settings | str = "",
     store: Store | None = None,
     watch: Watch | None = None,
 ) -> Result:
@@ -58,7 +58,7 @@ def fit(
         source: a related labelled data set with some of the same class names, mixed into the training part.
         out: the folder of the run, `runs/<name of the data>` by default. The same call on the same folder goes on
             where it was interrupted; a finished run is read back.
-        settings: seeds, shots, the split, the floors; see `sterna.settings.Settings`.
+        settings: `"seeds=3, shots=10"`: seeds, the split, the floors; see `sterna.settings.Settings`.
         store: where activations are kept; the user's cache by default.
         watch: whom to tell about progress.
 
@@ -66,13 +66,13 @@ def fit(
 
     When not to use: to compare encoders alone; a probe of each is enough, and no floor is needed for it.
     """
-    settings, watch = settings or Settings(), watch or Watch()
+    chosen, watch = plan.settings(settings), watch or Watch()
     plan.schedule(schedule)
     loaded = _opened(str(data), watch, "checking the data")
     words = Words(encoder, tune, loss, augment, optimizer, schedule)
-    routes = plan.routes(words, settings, loaded.table.items.modality)
+    routes = plan.routes(words, chosen, loaded.table.items.modality)
     related = _opened(str(source), watch, "checking the source") if source else None
-    mark = plan.fingerprint(routes, settings, _digest(loaded) + (_digest(related) if related else ""))
+    mark = plan.fingerprint(routes, chosen, _digest(loaded) + (_digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / _slug(Path(str(data)).name)
     finished = _finished(place, mark)
     if finished is not None:
@@ -83,8 +83,8 @@ def fit(
         route.check_modality(opened, loaded.table.items.modality)
         for note in opened.notes:
             watch.say(note)
-    files.write_json(place / PLAN, {"fingerprint": mark, "routes": [chosen.written() for chosen in routes]})
-    study = Study(loaded, related, routes, encoders, settings, place, mark, store or Store(), watch)
+    files.write_json(place / PLAN, {"fingerprint": mark, "routes": [one.written() for one in routes]})
+    study = Study(loaded, related, routes, encoders, chosen, place, mark, store or Store(), watch)
     return study.run()
 
 
