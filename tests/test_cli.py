@@ -17,6 +17,7 @@ MISTAKES = [
     (["fit", "sklearn:digits", "--encoder", "builtin:glyphs", "--seeds", "0"], "seeds of settings must be in [1, 100]"),
     (["fit", "sklearn:digits", "--encoder", "builtin:glyphs", "--schedule", "epoch=3"], "Did you mean 'epochs'?"),
     (["fit", "sklearn:wine", "--encoder", "builtin:glyphs"], "takes image data, but these data are vector"),
+    (["fit", "sklearn:digits", "--encoder", "classical:hog_colour"], "has no pretrained weights to transfer"),
     (["fit", "sklearn:digits"], "encoder"),
     (["predict", "nowhere", "photo.jpg"], "nowhere is not a model folder"),
     (["methods", "l2ps"], "Did you mean 'l2sp'?"),

@@ -77,12 +77,17 @@ def run(route: Route, desk: Desk) -> Ran:
     return Ran(network, Predicted(desk.test.rows, test), validation, seconds, history, tuple(desk.notes))
 
 
-def check_modality(encoder: Encoder, modality: str) -> None:
-    """Raises `EncoderError` when the encoder takes another kind of data."""
+def check(route: Route, encoder: Encoder, modality: str) -> None:
+    """Raises `EncoderError` when the encoder takes another kind of data, or has nothing to transfer."""
     wanted = encoder.preparation.modality
     if wanted != modality:
         raise EncoderError(
             f"the encoder {encoder.reference} takes {wanted} data, but these data are {modality}; "
+            "choose another --encoder."
+        )
+    if not (route.floor or encoder.pretrained):
+        raise EncoderError(
+            f"the encoder {encoder.reference} has no pretrained weights to transfer; it runs as a floor anyway, "
             "choose another --encoder."
         )
 

@@ -79,10 +79,10 @@ def fit(
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
     encoders = {reference: opening.open_encoder(reference) for reference in dict.fromkeys(r.encoder for r in routes)}
-    for opened in encoders.values():
-        route.check_modality(opened, loaded.table.items.modality)
-        for note in opened.notes:
-            watch.say(note)
+    for one in routes:
+        route.check(one, encoders[one.encoder], loaded.table.items.modality)
+    for note in (note for opened in encoders.values() for note in opened.notes):
+        watch.say(note)
     files.write_json(place / PLAN, {"fingerprint": mark, "routes": [one.written() for one in routes]})
     study = Study(loaded, related, routes, encoders, chosen, place, mark, store or Store(), watch)
     return study.run()
