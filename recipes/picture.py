@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +28,9 @@ def main() -> None:
     for line in table:
         console.print(line, style="green" if line.endswith("ships") else None, markup=False)
     console.print(verdict, style="bold", markup=False)
-    given.picture.write_text(console.export_svg(title="sterna"), encoding="utf-8")
+    drawn = console.export_svg(title="sterna")
+    # Without the fonts that it would fetch from elsewhere; the reader's own monospace font serves.
+    given.picture.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":

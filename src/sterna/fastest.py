@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sterna.network import deviation
 
-TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe 1.5 points of accuracy, 0.02 nothing measurable
+TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe a point of accuracy, 0.02 nothing measurable
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
 EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
 HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
