@@ -1,6 +1,7 @@
 """Where tests find real data and real weights; they skip with a reason where these are absent."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,10 @@ def weights_folder() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never touch the cache of the person who runs them."""
     monkeypatch.setenv("STERNA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Shells start background jobs with Ctrl-C ignored, and children inherit that; tests of Ctrl-C need it heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
