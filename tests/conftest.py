@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,15 @@ def weights_folder() -> Path:
     return place
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests never touch the cache of the person who runs them."""
-    monkeypatch.setenv("STERNA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never touch the cache of the person who runs them.
+
+    For the whole session: a fixture of a module is made before those of its tests, and must find the same cache.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STERNA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
