@@ -396,8 +396,10 @@ def test_entries_and_clear(kept, items):
     assert kept.entries()[0].used < time.time() - 500
     (kept.folder / "shards" / "broken.act").write_bytes(b"?")
     assert len(kept.entries()) == len(entries)
+    forms = sorted((kept.folder / "plans").glob("*.json"))
     kept.clear()
     assert kept.entries() == ()
+    assert sorted((kept.folder / "plans").glob("*.json")) == forms != []  # so that results keep their last digits
     assert activation_files(kept.folder) == []
     assert computed(kept, encoder(), items) == 150
 

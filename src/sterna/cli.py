@@ -106,7 +106,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="one method, such as
 
 
 @app.command()
-def cache(clear: Annotated[bool, typer.Option("--clear", help="remove everything that is kept")] = False) -> None:
+def cache(clear: Annotated[bool, typer.Option("--clear", help="remove all of them")] = False) -> None:
     """Show or clear the activations that are kept between runs."""
     store = _library("store").Store()
     entries = store.entries()

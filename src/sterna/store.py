@@ -172,8 +172,12 @@ class Store:
         return tuple(sorted(found, key=lambda entry: (-entry.used, entry.name)))
 
     def clear(self) -> None:
-        """Remove everything that is kept, remembered forms included."""
-        for path in [*self._paths(), *self._paths(files.UNFINISHED), *(self.folder / "plans").glob("*.json")]:
+        """Remove all activations.
+
+        Remembered forms stay: they are a few bytes, and found by timing, so that finding them anew could choose another
+        and change results in their last digits.
+        """
+        for path in [*self._paths(), *self._paths(files.UNFINISHED)]:
             shards.remove(path)
 
     def _paths(self, ending: str = ".act") -> list[Path]:
