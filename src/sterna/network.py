@@ -224,8 +224,8 @@ def copied_state(network: nn.Module) -> dict[str, Tensor]:
 def deviation(got: Tensor, wanted: Tensor) -> float:
     """Relative difference |got - wanted| / |wanted| in the Frobenius norm: how far a split is from the whole."""
     wanted = wanted.float()
-    scale = float(wanted.norm()) or 1.0
-    value = float((got.float() - wanted).norm()) / scale
+    scale = wanted.detach().norm().item() or 1.0
+    value = (got.detach().float() - wanted.detach()).norm().item() / scale
     return value if value == value else float("inf")
 
 
