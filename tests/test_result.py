@@ -8,10 +8,11 @@ from sterna import result
 from sterna.errors import DataError
 from sterna.records import Outcome, Score, Verdict
 from sterna.result import Result
+from sterna.score import METRICS
 
 
 def outcome(name, seed, accuracy, floor=False):
-    metrics = {metric: Score(accuracy, accuracy - 0.1, accuracy + 0.1) for metric in result.METRICS}
+    metrics = {metric: Score(accuracy, accuracy - 0.1, accuracy + 0.1) for metric in METRICS}
     validation = {"accuracy": accuracy, "log_loss": 1.0}
     return Outcome(name, "builtin:glyphs", name, "cross_entropy", seed, 50, 2.0 + seed, metrics, validation, floor)
 

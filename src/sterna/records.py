@@ -279,14 +279,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """Class probabilities of one route on one part, kept for paired comparisons."""
-
-    rows: np.ndarray  # (n,) int64 positions in the loaded table
-    probabilities: np.ndarray  # (n, k) float64
-
-
-@dataclass(frozen=True)
 class Fitted:
     """A trained network with all that is needed to use it without the run that made it."""
 

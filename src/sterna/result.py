@@ -17,8 +17,6 @@ from sterna import files
 from sterna.errors import DataError
 from sterna.records import Outcome, Score, Verdict
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
-
 
 @dataclass(frozen=True)
 class Result:

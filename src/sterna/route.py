@@ -19,7 +19,7 @@ from sterna.feeds import PreparedFeed, StoredFeed
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Feed, Items, Phase, Predicted, Setting, Table, Training
+from sterna.records import Augment, Encoder, Feed, Items, Phase, Setting, Table, Training
 from sterna.store import Activations, Store
 
 CHUNK = 256  # rows predicted at a time
@@ -32,7 +32,7 @@ class Ran:
     """What running a route gave."""
 
     network: Network
-    test: Predicted
+    test: np.ndarray  # (n_test, k) probabilities
     validation: np.ndarray  # (n_validation, k) probabilities
     seconds: float
     history: list[dict[str, Any]]
@@ -74,7 +74,7 @@ def run(route: Route, desk: Desk) -> Ran:
     test = descent.probabilities(suffix, tables.feed(low, desk.test, training=False), CHUNK)
     validation = descent.probabilities(suffix, tables.feed(low, desk.training.validation, training=False), CHUNK)
     seconds = time.perf_counter() - begin
-    return Ran(network, Predicted(desk.test.rows, test), validation, seconds, history, tuple(desk.notes))
+    return Ran(network, test, validation, seconds, history, tuple(desk.notes))
 
 
 def check(route: Route, encoder: Encoder, modality: str) -> None:

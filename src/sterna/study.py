@@ -237,7 +237,7 @@ class Study:
 def _keep(ran: route.Ran, folder: Path) -> None:
     """Write what a route gave; `done.json` comes last and says that the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_arrays(folder / "predictions.npz", {"test": ran.test.probabilities, "validation": ran.validation})
+    files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
     state = ran.network.state_dict()
     save_file(
         {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
