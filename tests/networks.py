@@ -45,6 +45,7 @@ class ArrayFeed:
     def __init__(self, inputs, labels):
         self.pictures, self.labels, self.views = inputs, labels, 0
         self.weights = np.ones(len(labels), dtype=np.float32)
+        self.lengths, self.words = None, None
 
     def __len__(self):
         return len(self.labels)
@@ -53,7 +54,7 @@ class ArrayFeed:
         for start in range(0, len(order), size):
             yield self.pictures[order[start : start + size]]
 
-    def batches(self, order, size, epoch):
+    def batches(self, order, size, epoch, mixed=True):
         for start, inputs in enumerate(self.inputs(order, size, epoch)):
             part = order[start * size : (start + 1) * size]
             yield Batch(inputs, torch.from_numpy(self.labels[part]), torch.from_numpy(self.weights[part]))

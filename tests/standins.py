@@ -15,6 +15,7 @@ class Pictures:
     """Random pictures held in memory. `bad` names the positions that cannot be read."""
 
     modality = "image"
+    lengths = None
 
     def __init__(self, count=80, seed=0, in_memory=False, bad=()):
         self.data = np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
@@ -39,6 +40,7 @@ class Preparation:
     """Frames are the pictures themselves; counts the pictures that go through `tensor`."""
 
     modality = "image"
+    ragged = False
     hint = SIDE
 
     def __init__(self, scale=1.0):

@@ -1,6 +1,7 @@
 """A saved model is checked before it counts, and a folder that is none is said to be none."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,3 +82,27 @@ def test_nothing_to_predict_is_said(fitted, inputs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
         predict(tmp_path / "model", tmp_path / "empty")
+
+
+def test_an_encoder_that_writes_its_own_folder_is_checked_too(fitted, inputs, tmp_path):
+    def write(model, place, facts):
+        artifact._write(Fitted(fitted.network, fitted.encoder, model.classes), place, {"by": "itself", **facts})
+
+    def other(model, place, facts):
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            changed = model.network.with_head(3, {})
+        artifact._write(Fitted(changed, fitted.encoder, model.classes), place, facts)
+
+    own, wrong = (replace(fitted.encoder, write=way) for way in (write, other))
+    artifact.save(
+        Fitted(fitted.network, own, fitted.classes), tmp_path / "model", inputs, "# card", {"task": "classify"}
+    )
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["sterna"] == {
+        "by": "itself",
+        "task": "classify",
+    }
+    assert (tmp_path / "model" / "README.md").read_text() == "# card"
+    with pytest.raises(EncoderError, match="does not give the fitted network's answers back"):
+        artifact.save(Fitted(fitted.network, wrong, fitted.classes), tmp_path / "wrong", inputs, "", {})
+    assert not (tmp_path / "wrong").exists()

@@ -6,8 +6,8 @@ import torch
 from networks import ArrayFeed, convolutional
 from torch import nn
 
-from sterna import descent, folder
-from sterna.records import Phase
+from sterna import descent, folder, sequences
+from sterna.records import Batch, Output, Phase
 
 
 def test_rates_fall_with_depth_and_norms_are_not_decayed():
@@ -80,17 +80,89 @@ def test_probabilities_sum_to_one_and_come_from_evaluation_mode():
     network = convolutional().train()
     inputs = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     feed = ArrayFeed(inputs, np.zeros(5, dtype=np.int64))
-    one, two = (descent.probabilities(network, feed, size) for size in (2, 5))
+    task = folder.load("tasks", "classify")()
+    one, two = (descent.answers(network, feed, size, task, ("a", "b", "c")) for size in (2, 5))
     assert one.sum(axis=1) == pytest.approx(1.0)
     assert np.allclose(one, two, atol=1e-6)
     assert network.training
 
 
-def test_accuracy_and_loss_by_hand():
-    predicted = np.array([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2]])
-    accuracy, loss = descent.accuracy_and_loss(predicted, np.array([0, 1, 1]))
-    assert accuracy == pytest.approx(2 / 3)
-    assert loss == pytest.approx(-np.log([0.5, 0.9, 0.2]).mean())
+class Words(nn.Module):
+    """A packed sequence in, an answer for each of its words out: the second number of a word is its answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 1)
+
+    def forward(self, packed):
+        packed = sequences.words(packed)
+        return Output(packed, sequences.values(packed), mask=sequences.mask(packed))
+
+
+class Sentences:
+    """Three items of 1, 3 and 2 words, the second cut off after its second word."""
+
+    labels = np.array([np.array([1]), np.array([0, 1, 1]), np.array([0, 0])], dtype=object)
+    weights = np.array([1, 2, 3], dtype=np.float32)
+    words = np.array([1, 3, 2])
+    lengths = np.array([2, 4, 3])
+    rows = (
+        np.array([[9, 8, 1], [1, 5, 2]]),
+        np.array([[2, 7, 2], [0, 0, 1], [0, 0, 1], [5, 1, 2]]),
+        np.array([[1, 2, 2], [4, 3, 2], [7, 7, 1]]),
+    )
+
+    def __len__(self):
+        return 3
+
+    def batches(self, order, size, epoch, mixed=True):
+        for start in range(0, 3, size):
+            chosen = order[start : start + size]
+            inputs = torch.from_numpy(sequences.padded([self.rows[one] for one in chosen])).float()
+            labels = torch.zeros(len(chosen), int(self.words[chosen].max()), dtype=torch.int64)
+            mask = torch.zeros_like(labels, dtype=torch.bool)
+            for place, one in enumerate(chosen):
+                labels[place, : len(self.labels[one])] = torch.from_numpy(self.labels[one])
+                mask[place, : len(self.labels[one])] = True
+            yield Batch(inputs, labels, torch.from_numpy(self.weights[chosen]), mask)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_words_are_answered_in_the_order_of_the_items_and_those_cut_off_are_outside(size):
+    task = folder.load("tasks", "tag")()
+    found = descent.answers(Words(), Sentences(), size, task, ("B-x", "O"))
+    logits = np.array([[1, 5], [2, 7], [5, 1], [1, 2], [4, 3]], dtype=float)
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert found == pytest.approx(np.concatenate([wanted[:3], [[1 / 3, 2 / 3]], wanted[3:]]))
+
+
+def test_a_loss_sees_words_as_examples():
+    (batch,) = Sentences().batches(np.arange(3), 3, 0)
+    seen = descent.seen(batch, Words()(batch.inputs))
+    assert seen.batch.labels.tolist() == [1, 0, 1, 0, 0]
+    assert seen.batch.weights.tolist() == [1, 2, 2, 3, 3]
+    assert seen.output.logits.tolist() == [[1, 5], [2, 7], [5, 1], [1, 2], [4, 3]]
+    assert seen.output.mask is None
+
+
+def test_batches_of_like_length_stay_random():
+    lengths = np.arange(1000) % 97
+    orders = [descent.epoch_order(1000, 10, np.random.default_rng(seed), lengths) for seed in (0, 1)]
+    assert all(sorted(order) == list(range(1000)) for order in orders)
+    assert not np.array_equal(*orders)
+    spans = np.array([np.ptp(lengths[order.reshape(100, 10)], axis=1) for order in orders])
+    assert spans.mean() < 5  # of a range of 96
+    assert abs(np.corrcoef(np.arange(100), lengths[orders[0]].reshape(100, 10).mean(axis=1))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("classes", [2, 7, 40])
+def test_batches_for_pairs_hold_several_examples_of_each_class(classes):
+    labels = np.arange(200) % classes
+    order = descent.balanced_order(labels, 32, np.random.default_rng(0))
+    for batch in labels[order].reshape(-1, 32):
+        counts = np.bincount(batch)[np.bincount(batch) > 0]
+        assert len(counts) == min(classes, 8)
+        assert counts.min() >= 32 // min(classes, 8)
 
 
 def test_an_epoch_never_ends_with_a_single_example():

@@ -92,6 +92,8 @@ def test_a_prefix_is_applied():
 class Kept:
     """Activations that say which view they are."""
 
+    lengths = None
+
     def __init__(self, view):
         self.view = view
 
@@ -104,11 +106,9 @@ def stored(views=2, mix=None):
     return StoredFeed(
         Kept(0),
         [Kept(number + 1) for number in range(views)],
-        rows,
-        rows % 3,
+        Table(None, rows, rows % 3, ("a", "b", "c")),
         np.ones(3, dtype=np.float32),
         Augment(mix=mix),
-        3,
     )
 
 
@@ -134,6 +134,33 @@ def test_mixing_is_for_training_only():
 
 def test_sealed_labels_are_not_asked_for():
     feed = StoredFeed(
-        Kept(0), [], np.array([1]), np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.float32), Augment(), 2
+        Kept(0),
+        [],
+        Table(None, np.array([1]), np.zeros(0, dtype=np.int64), ("a", "b")),
+        np.ones(1, dtype=np.float32),
+        Augment(),
     )
     assert gathered(feed, [0], 1, epoch=-1)[1].tolist() == [0]
+
+
+def test_tags_come_padded_with_a_mask():
+    labels = np.empty(3, dtype=object)
+    labels[:] = [np.array([2]), np.array([0, 1, 2]), np.array([1, 0])]
+
+    class Items:
+        lengths = np.array([1, 3, 2])
+
+    table = Table(Items(), np.arange(3), labels, ("a", "b", "c"), "tag")
+    (batch,) = StoredFeed(Kept(0), [], table, np.ones(3, dtype=np.float32), Augment()).batches(np.arange(3), 3, 0)
+    assert batch.labels.tolist() == [[2, 0, 0], [0, 1, 2], [1, 0, 0]]
+    assert batch.mask.tolist() == [[True, False, False], [True, True, True], [True, True, False]]
+
+
+def test_the_words_of_sealed_tags_are_known_but_not_their_tags():
+    class Items:
+        lengths = np.array([1, 3, 2])
+
+    table = Table(Items(), np.arange(3), np.zeros(0, dtype=np.int64), ("a", "b"), "tag")
+    (batch,) = StoredFeed(Kept(0), [], table, np.ones(3, dtype=np.float32), Augment()).batches(np.arange(3), 3, -1)
+    assert batch.mask.sum(dim=1).tolist() == [1, 3, 2]
+    assert not batch.labels.any()

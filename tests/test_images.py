@@ -13,7 +13,7 @@ from PIL import Image
 
 from sterna.data import _pictures, images
 from sterna.errors import DataError
-from sterna.records import Finding, Loaded
+from sterna.records import Columns, Finding, Loaded
 
 ORIENTATION = 0x0112
 
@@ -67,6 +67,9 @@ def test_claims(tmp_path: Path) -> None:
     assert not images.claims("some.npz")
     (tmp_path / "plain").write_text("")
     assert not images.claims(str(tmp_path / "plain"))
+    (tmp_path / "texts.csv").write_text("text,label\na fine film,good\na dull film,bad\n")
+    assert not images.claims(str(tmp_path / "texts.csv"))
+    assert images.claims("no_such_photos", Columns())
 
 
 def test_a_folder_of_class_folders(tmp_path: Path) -> None:

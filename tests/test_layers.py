@@ -31,17 +31,19 @@ ROWS = (
     ("route", "conclusion", "shipping"),
     ("feeds", "plan", "result"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
-    ("checkpoint", "descent"),
-    ("data", "encoders", "tune", "losses", "augment", "optimizers"),
+    ("checkpoint", "descent", "heads", "extraction"),
+    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers"),
+    ("estimators",),
     (
-        *("chains", "folder", "files", "preparation", "reading", "checks", "splitting", "mixing"),
-        *("stats", "augmenting", "fastest", "shards", "schedule", "settings", "watching", "environment"),
+        *("chains", "shells", "hub", "tokens", "sounds", "rows", "peeking", "labelling", "folder", "files"),
+        *("preparation", "reading", "checks", "splitting", "mixing", "stats", "augmenting", "transforms", "fastest"),
+        *("shards", "schedule", "settings", "watching", "environment"),
     ),
-    ("network",),
-    ("maths", "spec"),
+    ("network", "delimited", "injection"),
+    ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
     ("errors", "records"),
 )
-METHOD_FOLDERS = ("data", "encoders", "tune", "losses", "augment", "optimizers")
+METHOD_FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers")
 
 # The only upward look: records names the network for type checkers, and never at run time.
 UPWARD_TYPES = {("records", "network")}
@@ -53,15 +55,26 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "PIL": ("data", "preparation"),
     "matplotlib": (),
     "rich": ("cli",),
-    "safetensors": ("artifact", "study", "encoders.local"),
-    "scipy": ("maths", "stats"),
+    "huggingface_hub": ("hub",),
+    "pyarrow": ("parquet",),
+    "safetensors": ("artifact", "study", "hub", "encoders.local"),
+    "scipy": ("maths", "stats", "sounds", "estimators", "shallow"),
     "skimage": ("encoders.classical",),
-    "sklearn": ("data.arrays",),
+    "sklearn": ("data.arrays", "shallow", "estimators", "rows", "heads"),
+    "skops": ("estimators",),
+    "soundfile": ("data._sounds",),
     "timm": ("encoders.timm", "encoders.local"),
-    "torchvision": ("augment", "augmenting", "encoders.torchvision", "encoders.local"),
+    "tokenizers": ("tokens",),
+    "torchvision": ("augment", "transforms", "encoders.torchvision", "encoders.local"),
+    "transformers": ("encoders.hf", "encoders.sentence", "hub", "augment.back_translation"),
     "typer": ("cli",),
 }
-PROJECTS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}  # import name -> project name
+PROJECTS = {
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}  # import name -> project name
 
 TORCH_FREE = ("errors", "records", "spec", "folder", "catalogue", "settings", "plan", "cli")
 LOADERS = ("folder", "sterna", "cli")  # may import by a name made at run time

@@ -58,6 +58,53 @@ def test_balanced_cross_entropy_weighs_rare_classes_up():
     assert torch.allclose(built("cross_entropy(balanced=true)", counts)(step()), expected, atol=1e-6)
 
 
+def test_balanced_binary_weights_are_clipped():
+    (loss,) = folder.resolve("losses", "binary_cross_entropy(balanced=true)")
+    assert loss.positive_weights(np.array([20, 80, 0, 100]), 100) == pytest.approx([4, 0.25, 100, 0.01])
+    (plain,) = folder.resolve("losses", "binary_cross_entropy")
+    assert plain.positive_weights(np.array([20, 80]), 100).tolist() == [1, 1]
+
+
+MANY = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+
+
+def test_binary_cross_entropy_equals_torch():
+    got = built("binary_cross_entropy")(step(labels=MANY.float()))
+    assert torch.allclose(got, functional.binary_cross_entropy(torch.sigmoid(LOGITS), MANY.float()), atol=1e-6)
+
+
+def test_balanced_binary_cross_entropy_by_hand():
+    """Two of eight have the first label: each of them weighs three times as much as one that has it not."""
+    term = folder.resolve("losses", "binary_cross_entropy(balanced=true)")[0]
+    term = term.build(Setting(None, np.array([2]), ("a",), 8))
+    logits, weights = torch.tensor([[0.0], [np.log(3.0)]]), torch.tensor([1.0, 3.0])
+    got = term(step(logits, torch.tensor([[1.0], [0.0]]), weights)).item()
+    assert got == pytest.approx((3 * np.log(2) + 3 * np.log(4)) / 4)
+
+
+def test_squared_error_equals_torch():
+    labels = torch.tensor([[1.0, 0.0, 5.0], [0.5, 2.0, 0.0], [3.0, -2.0, 0.0], [1.0, 1.0, 1.0]])
+    assert torch.allclose(built("squared_error")(step(labels=labels)), functional.mse_loss(LOGITS, labels))
+    tamed = built("squared_error(delta=1.5)")(step(labels=labels))
+    assert torch.allclose(tamed, 2 * functional.huber_loss(LOGITS, labels, delta=1.5))
+    assert torch.allclose(built("squared_error(delta=1000)")(step(labels=labels)), functional.mse_loss(LOGITS, labels))
+
+
+def test_squared_error_by_hand():
+    logits, labels = torch.tensor([[3.0, 1.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    weights = torch.tensor([3.0, 1.0])
+    assert built("squared_error")(step(logits, labels, weights)).item() == pytest.approx((3 * 5 + 1) / 4)
+    # Beyond 2 it is linear: 2 (2 * 3 - 2) = 8 instead of 9.
+    assert built("squared_error(delta=2)")(step(logits, labels, weights)).item() == pytest.approx((3 * 4.5 + 1) / 4)
+
+
+def test_every_loss_says_which_tasks_it_serves():
+    served = {name: folder.load("losses", name).tasks for name in folder.names("losses")}
+    assert served["cross_entropy"] == ("classify", "tag")
+    assert served["l2"] == served["l2sp"] == ()  # all of them
+    assert {task for tasks in served.values() for task in tasks} <= set(folder.names("tasks"))
+
+
 def linear_chain(stage, head):
     first, last = nn.Linear(2, 2), nn.Linear(2, 3)
     with torch.no_grad():

@@ -4,16 +4,19 @@ import pytest
 
 from sterna import folder, plan
 from sterna.errors import SpecError
-from sterna.plan import Words
+from sterna.plan import Subject, Words
 from sterna.settings import Settings
 
+PICTURES = Subject("image", "classify")
 
-def words(encoder="builtin:glyphs", tune="probe", loss="cross_entropy", augment="none", optimizer="adamw", schedule=""):
-    return Words(encoder, tune, loss, augment, optimizer, schedule)
+
+def words(encoder="builtin:glyphs", tune="probe", loss="", augment="none", optimizer="adamw", schedule="", method=""):
+    return Words(encoder, tune, loss, augment, optimizer, schedule, method)
 
 
 def names(*given, settings=None, modality="image", **changes):
-    return [route.name for route in plan.routes(words(**changes), settings or Settings(), modality)]
+    subject = Subject(modality, "classify")
+    return [route.name for route in plan.routes(words(**changes), settings or Settings(), subject)]
 
 
 def test_routes_are_the_product_and_the_floors_come_last():
@@ -36,15 +39,15 @@ def test_objects_lists_and_text_mean_the_same():
     probe, full = folder.load("tune", "probe")(), folder.load("tune", "full")(layer_decay=0.5)
     term = folder.load("losses", "l2sp")(weight=0.5)
     loss = ["cross_entropy", term]
-    made = plan.routes(words(tune=[probe, full], loss=loss), Settings(), "image")
+    made = plan.routes(words(tune=[probe, full], loss=loss), Settings(), PICTURES)
     same = plan.routes(
-        words(tune="probe, full(layer_decay=0.5)", loss="cross_entropy + l2sp(weight=0.5)"), Settings(), "image"
+        words(tune="probe, full(layer_decay=0.5)", loss="cross_entropy + l2sp(weight=0.5)"), Settings(), PICTURES
     )
     assert made == same
 
 
 def test_floors_use_no_pretrained_weights_and_no_term_that_needs_them():
-    made = plan.routes(words(loss="cross_entropy(smoothing=0.1) + l2sp"), Settings(), "image")
+    made = plan.routes(words(loss="cross_entropy(smoothing=0.1) + l2sp"), Settings(), PICTURES)
     floors = [route for route in made if route.floor]
     assert [route.written()["loss"] for route in floors] == ["cross_entropy(smoothing=0.1)"] * 2
     assert [route.encoder for route in floors] == ["builtin:glyphs", "classical:hog_colour"]
@@ -58,21 +61,21 @@ def test_a_floor_can_be_left_out_but_not_both():
 
 
 def test_what_is_written_reads_back():
-    (route, *_) = plan.routes(words(tune="gradual(stages=[0, 2])", schedule="epochs=3"), Settings(), "image")
+    (route, *_) = plan.routes(words(tune="gradual(stages=[0, 2])", schedule="epochs=3"), Settings(), PICTURES)
     again = plan.routes(
-        words(**{key: value for key, value in route.written().items() if key != "name"}), Settings(), "image"
+        words(**{key: value for key, value in route.written().items() if key != "name"}), Settings(), PICTURES
     )[0]
     assert again == route
 
 
 def test_the_fingerprint_changes_with_every_part():
-    base = plan.fingerprint(plan.routes(words(), Settings(), "image"), Settings(), "data")
+    base = plan.fingerprint(plan.routes(words(), Settings(), PICTURES), Settings(), "data")
     others = [
-        plan.fingerprint(plan.routes(words(**change), Settings(), "image"), Settings(), "data")
+        plan.fingerprint(plan.routes(words(**change), Settings(), PICTURES), Settings(), "data")
         for change in ({"tune": "full"}, {"optimizer": "sgd"}, {"schedule": "epochs=3"}, {"augment": "flip"})
     ]
-    others.append(plan.fingerprint(plan.routes(words(), Settings(), "image"), Settings(seeds=2), "data"))
-    others.append(plan.fingerprint(plan.routes(words(), Settings(), "image"), Settings(), "other data"))
+    others.append(plan.fingerprint(plan.routes(words(), Settings(), PICTURES), Settings(seeds=2), "data"))
+    others.append(plan.fingerprint(plan.routes(words(), Settings(), PICTURES), Settings(), "other data"))
     assert len({base, *others}) == 7
 
 
@@ -92,4 +95,4 @@ def test_the_fingerprint_changes_with_every_part():
 )
 def test_mistakes_are_one_sentence(change, message):
     with pytest.raises(SpecError, match=message):
-        plan.routes(words(**change), Settings(), "image")
+        plan.routes(words(**change), Settings(), PICTURES)

@@ -11,10 +11,27 @@ import pytest
 from sklearn import metrics as reference
 
 import sterna
+from sterna import folder
 from sterna.errors import DataError, TrainingError
 from sterna.maths.seeds import derive
-from sterna.records import Sealed
-from sterna.score import METRICS, measure, validation_metrics
+from sterna.records import Labels, Sealed
+from sterna.score import Scored
+from sterna.score import measure as measure_task
+
+CLASSIFY = folder.load("tasks", "classify")()
+
+
+def measure(probabilities: np.ndarray, sealed: Sealed, *, seed: int, draws: int = 2000) -> Scored:
+    return measure_task(CLASSIFY, probabilities, sealed, _classes(probabilities), seed=seed, draws=draws)
+
+
+def _classes(probabilities: np.ndarray) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(probabilities.shape[-1]))
+
+
+def judge(probabilities: np.ndarray, labels: Labels) -> dict[str, float]:
+    found: dict[str, float] = CLASSIFY.judge(probabilities, labels, _classes(probabilities))
+    return found
 
 
 def _predictions(n: int, k: int, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,15 +51,15 @@ def test_values_equal_scikit_learn(n: int, k: int) -> None:
     got = {
         name: score.value for name, score in measure(probabilities, Sealed(labels), seed=0, draws=10).metrics.items()
     }
-    assert tuple(got) == METRICS
+    assert tuple(got) == CLASSIFY.metrics
     assert got["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
     assert got["balanced_accuracy"] == pytest.approx(
         reference.recall_score(labels, predicted, labels=seen, average="macro")
     )
     assert got["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, labels=seen, average="macro"))
     assert got["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=np.arange(k)))
-    simple = validation_metrics(probabilities, labels)
-    assert simple == {"accuracy": pytest.approx(got["accuracy"]), "log_loss": pytest.approx(got["log_loss"])}
+    simple = judge(probabilities, labels)
+    assert simple == {"accuracy": pytest.approx(got["accuracy"]), "loss": pytest.approx(got["log_loss"])}
 
 
 def test_absent_classes_are_left_out_of_means_over_classes() -> None:
@@ -55,12 +72,12 @@ def test_absent_classes_are_left_out_of_means_over_classes() -> None:
 
 def test_correctness_and_losses_of_each_example() -> None:
     scored = measure(np.array([[0.9, 0.1], [0.6, 0.4]]), Sealed(np.array([0, 1])), seed=0, draws=10)
-    assert scored.correct.tolist() == [True, False]
-    assert scored.log_losses == pytest.approx([-np.log(0.9), -np.log(0.4)])
+    assert scored.merits.tolist() == [1, 0]
+    assert scored.losses == pytest.approx([-np.log(0.9), -np.log(0.4)])
 
 
 def test_a_certain_mistake_costs_a_finite_log_loss() -> None:
-    assert validation_metrics(np.eye(2), np.array([1, 0]))["log_loss"] == pytest.approx(-np.log(np.finfo(float).eps))
+    assert judge(np.eye(2), np.array([1, 0]))["loss"] == pytest.approx(-np.log(np.finfo(float).eps))
 
 
 def test_calibration_error_of_one_bin_by_hand() -> None:
@@ -93,7 +110,7 @@ def test_calibration_error_equals_a_plain_loop_over_equal_bins() -> None:
 def test_intervals_hold_their_values_and_shrink_with_n() -> None:
     small = measure(*_sealed(_predictions(100, 5, 1.5)), seed=3).metrics
     large = measure(*_sealed(_predictions(10_000, 5, 1.5)), seed=3).metrics
-    for name in METRICS:
+    for name in CLASSIFY.metrics:
         assert small[name].low <= small[name].value <= small[name].high
         assert large[name].high - large[name].low < 0.3 * (small[name].high - small[name].low)
 
@@ -114,9 +131,9 @@ def test_accuracy_interval_equals_the_binomial_quantiles() -> None:
 def test_coverage_of_the_intervals() -> None:
     """Against the values on 200,000 examples of the same kind; 95 +- 3 % of intervals hold them."""
     probabilities, labels = _predictions(200_000, 4, 1.3, seed=1)
-    names = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "log_loss")
     truth = measure(probabilities, Sealed(labels), seed=0, draws=1).metrics
-    hits, rounds = dict.fromkeys(names, 0), 300
+    hits, rounds = dict.fromkeys(names, 0), 200
     for place in range(rounds):
         part = slice(place * 250, place * 250 + 250)
         got = measure(probabilities[part], Sealed(labels[part]), seed=place, draws=250).metrics
@@ -165,7 +182,7 @@ def test_a_diverged_network_is_told() -> None:
         (np.array([[0.5, 0.4]]), [0], "each row must sum to 1"),
         (np.array([[1.5, -0.5]]), [0], r"must be in \[0, 1\]"),
         (np.array([[0.5, 0.5]]), [2], "got 2 to 2"),
-        (np.array([[0.5, 0.5]]), [0, 1], r"must be \(2, k\), got \(1, 2\)"),
+        (np.array([[0.5, 0.5]]), [0, 1], r"must be \(2, 2\), got \(1, 2\)"),
         (np.array([0.5, 0.5]), [0, 1], r"got \(2,\)"),
     ],
 )

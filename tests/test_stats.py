@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
 from sterna import stats
 from sterna.maths.seeds import derive
@@ -37,6 +38,56 @@ def test_mcnemar_equals_exact_integer_arithmetic(b: int, c: int) -> None:
 def test_mcnemar_by_hand() -> None:
     assert stats.mcnemar(0, 5) == pytest.approx(2 / 32)
     assert stats.mcnemar(2, 2) == 1.0
+
+
+def test_sign_flips_by_hand() -> None:
+    """Sums of +-1 +-2 +-3 that are at least 4 from 0: +-4 and +-6, 4 patterns of 8; zeros say nothing."""
+    assert stats.sign_flips(np.array([-1.0, 2.0, 0.0, 3.0]), _generator("unused")) == pytest.approx(4 / 8)
+    assert stats.sign_flips(np.array([0.1, 0.2, 0.3]), _generator("unused")) == pytest.approx(2 / 8)
+    assert stats.sign_flips(np.zeros(5), _generator("unused")) == 1.0
+
+
+def test_sign_flips_of_hits_and_misses_are_mcnemar() -> None:
+    few = np.concatenate([np.ones(8), -np.ones(3), np.zeros(40)])
+    assert stats.sign_flips(few, _generator("few")) == pytest.approx(stats.mcnemar(8, 3))
+    many = np.concatenate([np.ones(61), -np.ones(40), np.zeros(400)])
+    assert stats.sign_flips(many, _generator("many")) == pytest.approx(stats.mcnemar(61, 40), abs=0.006)
+
+
+def test_sign_flips_agree_with_scipy() -> None:
+    differences = _generator("skewed").exponential(size=60) - 0.65
+    wanted = permutation_test(
+        (differences, np.zeros(60)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=20_000, rng=0
+    )
+    assert stats.sign_flips(differences, _generator("flips")) == pytest.approx(wanted.pvalue, abs=0.01)
+
+
+def test_sign_flips_alarm_as_often_as_promised() -> None:
+    samples = [_generator("null", seed).standard_t(3, size=25) for seed in range(400)]
+    values = [stats.sign_flips(sample, _generator("flips", seed), 999) for seed, sample in enumerate(samples)]
+    assert 0.02 <= np.mean(np.array(values) <= 0.05) <= 0.08
+
+
+@pytest.mark.parametrize(("n", "factor"), [(2, 9.168), (10, 1.2166), (100, 1.0175)])
+def test_expansion_by_a_table_of_t(n: int, factor: float) -> None:
+    assert stats.expanded(np.array([0.3, 0.2, 0.1]), 0.2, n) == pytest.approx(
+        [0.2 + 0.1 * factor, 0.2, 0.2 - 0.1 * factor], rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("n", "share"), [(10, 1.0), (50, 0.2)])
+def test_expansion_mends_the_coverage_of_few_differences(n: int, share: float) -> None:
+    """Ten differences that are not 0: the plain interval misses the truth in 8 % of studies or more."""
+    plain = wide = 0
+    for place in range(500):
+        generator = _generator("few", n, place)
+        values = np.where(generator.random(n) < share, generator.normal(size=n), 0.0)
+        drawn = stats.two_level_bootstrap(stats.align([values], [np.arange(n)]), generator, 500)
+        for_few = stats.expanded(drawn, float(values.mean()), int((values != 0).sum()))
+        plain += np.prod(np.sign(stats.percentile_interval(drawn))) > 0
+        wide += np.prod(np.sign(stats.percentile_interval(for_few))) > 0
+    assert plain / 500 > 0.07
+    assert 0.02 <= wide / 500 <= 0.065
 
 
 def test_needed_examples_of_the_worked_case() -> None:

@@ -19,7 +19,7 @@ from networks import convolutional
 from standins import NOISE, Pictures, encoder
 from torch import nn
 
-from sterna import fastest, files, folder, opening, reading, shards, store
+from sterna import extraction, fastest, files, folder, opening, reading, shards, store
 from sterna.errors import StoreError
 from sterna.maths.seeds import derive
 from sterna.network import Network, deviation
@@ -31,7 +31,7 @@ VIEWS = ((0, None), (1, NOISE), (2, NOISE))
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     """64 rows in a shard, so that 150 items make three."""
-    monkeypatch.setattr(store, "LONGEST", 64)
+    monkeypatch.setattr(extraction, "LONGEST", 64)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_activations_are_the_outputs_of_the_prefix(kept, items):
 
 def test_every_cut_comes_from_one_pass_and_a_second_call_costs_none(kept, items):
     made = encoder()
-    kept.plan(made, items, np.arange(150))
+    kept.layout(made, items, np.arange(150))
     made.preparation.seen = 0
     told = []
     first = kept.activations(made, items, [1, 3, 4], progress=lambda done, total: told.append((done, total)))
@@ -185,11 +185,11 @@ def test_the_form_is_chosen_once_and_remembered(kept, items, monkeypatch):
     first = kept.activations(made, items, [4])[4, 0].gather(np.arange(150))
     for path in activation_files(kept.folder):
         path.unlink()
-    assert kept.plan(made, items, np.arange(150))[0].dtype == "bfloat16"
+    assert kept.layout(made, items, np.arange(150)).plan.dtype == "bfloat16"
     assert torch.equal(kept.activations(made, items, [4])[4, 0].gather(np.arange(150)), first)
     torch.set_num_threads(torch.get_num_threads() + 1)  # another machine chooses anew, and keeps its own shards
     try:
-        assert kept.plan(made, items, np.arange(150))[0].dtype == "float32"
+        assert kept.layout(made, items, np.arange(150)).plan.dtype == "float32"
         assert computed(kept, made, items) == 150
     finally:
         torch.set_num_threads(torch.get_num_threads() - 1)
@@ -249,8 +249,8 @@ EXTRACT = """
     import sys, time, pathlib
     sys.path.insert(0, sys.argv[1])
     from standins import NOISE, Pictures, encoder
-    from sterna import store
-    store.LONGEST = 64
+    from sterna import extraction, store
+    extraction.LONGEST = 64
     made, pause = encoder(), float(sys.argv[3])
     def slow(done, total):
         print("done", done, flush=True)
@@ -260,14 +260,14 @@ EXTRACT = """
 """
 
 
-def extraction(folder, pause):
+def extracting(folder, pause):
     command = [sys.executable, "-c", textwrap.dedent(EXTRACT), str(Path(__file__).parent), str(folder), str(pause)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_killed_extraction_goes_on(tmp_path, items):
     kept = Store(tmp_path)
-    process = extraction(tmp_path, 0.2)
+    process = extracting(tmp_path, 0.2)
     while process.stdout.readline().split() != ["done", "96"]:
         pass
     process.send_signal(signal.SIGKILL)
@@ -278,7 +278,7 @@ def test_a_killed_extraction_goes_on(tmp_path, items):
 
 
 def test_two_processes_may_compute_the_same_at_once(tmp_path, items):
-    both = [extraction(tmp_path, 0.05) for _ in range(2)]
+    both = [extracting(tmp_path, 0.05) for _ in range(2)]
     said = [process.communicate(timeout=120)[0].splitlines() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert said[0][-1].startswith("sum ")
@@ -473,9 +473,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, items):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_part(kept, items, monkeypatch):
-    kept.plan(encoder(), items, np.arange(150))
+    kept.layout(encoder(), items, np.arange(150))
 
-    def full(self, batch):
+    def full(self, batch, places):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shards.Writer, "add", full)

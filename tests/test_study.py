@@ -84,7 +84,7 @@ def finished(photos, encoder, tmp_path_factory):
 def test_the_result_has_the_documented_shape(finished):
     result, out = finished
     kept = json.loads((out / "result.json").read_text())
-    assert set(kept) == {"routes", "shipped", "verdict", "comparisons", "data", "environment", "warnings"}
+    assert set(kept) == {"routes", "shipped", "verdict", "comparisons", "data", "environment", "warnings", "task"}
     assert [route["name"] for route in kept["routes"]] == ["probe", "partial(stages=1)", "scratch", "hog_colour"] * 2
     for route in kept["routes"]:
         assert {"name", "encoder", "tune", "loss", "seed", "n", "seconds", "metrics"} <= set(route)
@@ -228,11 +228,11 @@ def test_predict_takes_files_folders_and_patterns(finished, photos, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     answer = sterna.predict(out / "model", [photos / "rose", f"{photos}/tulip/1*.png", tmp_path / "broken.jpg"])
     assert len(answer.names) == 16 + 7
-    assert answer.probabilities.sum(axis=1) == pytest.approx(1.0)
+    assert answer.answers.sum(axis=1) == pytest.approx(1.0)
     assert [name.endswith("broken.jpg") for name in answer.unreadable] == [True]
     answer.save(tmp_path / "answers.csv")
     rows = list(csv.DictReader((tmp_path / "answers.csv").open()))
-    assert rows[0].keys() >= {"item", "label", "probability", *HUES}
+    assert rows[0].keys() >= {"item", "prediction", "probability", *HUES}
 
 
 def test_a_killed_run_leaves_nothing_half_written(photos, encoder, tmp_path):

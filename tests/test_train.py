@@ -13,6 +13,7 @@ from sterna.plan import schedule
 from sterna.records import Phase, Setting
 
 CLASSES = ("a", "b", "c")
+TASK = folder.load("tasks", "classify")()
 
 
 def examples(count, seed=0, noise=0.5):
@@ -47,7 +48,7 @@ def run(
     phases = policy.plan([sum(w.numel() for w in stage.parameters()) for stage in network.stages.values()])
     training, validation = examples(48), examples(24, seed=1)
     losses, (chosen,) = folder.resolve("losses", loss), folder.resolve("optimizers", optimizer)
-    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, fingerprint="one")
+    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, TASK, fingerprint="one")
     counts = np.bincount(training.labels)
     history = train.train(
         network,
@@ -57,13 +58,9 @@ def run(
         place=place,
         report=report or (lambda progress: None),
     )
-    return (
-        network,
-        history,
-        descent.accuracy_and_loss(
-            descent.probabilities(network, examples(60, seed=2), 20), examples(60, seed=2).labels
-        ),
-    )
+    held = examples(60, seed=2)
+    figures = TASK.judge(descent.answers(network, held, 20, TASK, CLASSES), held.labels, CLASSES)
+    return network, history, (figures["accuracy"], figures["loss"])
 
 
 def same(one, two):
@@ -182,7 +179,7 @@ def test_weight_decay_is_off_where_l2sp_acts():
         seen.clear()
         network, feed = convolutional(), examples(12)
         recipe = train.Recipe(
-            (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0
+            (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0, TASK
         )
         train.train(network, recipe, lambda phase, feed=feed: (feed, feed), Setting(network, np.ones(3), CLASSES))
         assert set(seen) == expected
@@ -207,7 +204,7 @@ def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path):
     made = []
     (chosen,) = folder.resolve("optimizers", "adam(rate=0.1)")
     network, feed, place = convolutional(), examples(12), tmp_path / "checkpoint.pt"
-    recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0)
+    recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0, TASK)
     train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
     assert made[0].value.item() < 2.5
     assert torch.load(place, weights_only=True)["terms"]["0.value"].item() == made[0].value.item()

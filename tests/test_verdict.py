@@ -6,16 +6,19 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
+from sterna import folder
 from sterna.errors import SpecError
 from sterna.maths.seeds import derive
 from sterna.records import Verdict
-from sterna.verdict import Evidence, decide, decide_shipping, shipped
+from sterna.verdict import Claim, Evidence, decide, decide_shipping, in_words, shipped
 
 
 def _evidence(name: str, correct: list[np.ndarray], losses: list[np.ndarray] | None = None) -> Evidence:
     losses = losses or [np.where(part, 0.2, 1.5) for part in correct]
-    return Evidence(name, [np.arange(len(part)) for part in correct], correct, losses)
+    merits = [part.astype(float) for part in correct]
+    return Evidence(name, [np.arange(len(part)) for part in correct], merits, losses)
 
 
 def _pair(n: int, first_only: int, second_only: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +128,7 @@ def test_log_loss_is_told_only_when_it_contradicts() -> None:
 def test_seeds_may_hold_out_other_examples() -> None:
     route, floor = _pair(300, 40, 10)
     rows = [np.arange(300), np.arange(200, 500)]
+    route, floor = route.astype(float), floor.astype(float)
     first = Evidence("probe", rows, [route, route], [np.zeros(300)] * 2)
     second = Evidence("scratch", rows, [floor, floor], [np.zeros(300)] * 2)
     assert decide(first, second, chosen="probe", seed=0).n == 500
@@ -162,11 +166,11 @@ def test_the_gate_moves_towards_the_floor_only() -> None:
 
 def test_routes_are_chosen_by_accuracy_then_log_loss_then_order() -> None:
     validation = {
-        "scratch": {"accuracy": 0.6, "log_loss": 1.0},
-        "probe": {"accuracy": 0.8, "log_loss": 0.9},
-        "full": {"accuracy": 0.8, "log_loss": 0.7},
-        "lp_ft": {"accuracy": 0.8, "log_loss": 0.7},
-        "hog_colour": {"accuracy": 0.7, "log_loss": 0.1},
+        "scratch": {"accuracy": 0.6, "loss": 1.0},
+        "probe": {"accuracy": 0.8, "loss": 0.9},
+        "full": {"accuracy": 0.8, "loss": 0.7},
+        "lp_ft": {"accuracy": 0.8, "loss": 0.7},
+        "hog_colour": {"accuracy": 0.7, "loss": 0.1},
     }
     assert decide_shipping(validation, {"scratch", "hog_colour"}) == ("full", "full", "hog_colour")
     validation["scratch"]["accuracy"] = 0.9
@@ -174,7 +178,7 @@ def test_routes_are_chosen_by_accuracy_then_log_loss_then_order() -> None:
 
 
 def test_a_comparison_needs_both_kinds() -> None:
-    figures = {"accuracy": 0.5, "log_loss": 1.0}
+    figures = {"accuracy": 0.5, "loss": 1.0}
     with pytest.raises(
         SpecError, match=r"at least one floor without pretrained weights, got only probe: add scratch to"
     ):
@@ -192,3 +196,112 @@ def test_a_large_study_is_quick() -> None:
     start = time.process_time()
     assert decide(route, floor, chosen="probe", seed=0).answer == "helps"
     assert time.process_time() - start < 2
+
+
+MULTILABEL = Claim("example_f1", "the {figure} of {route} is {points} points {higher} than that of {floor}")
+
+
+def _real(n: int, gain: float, spread: float, seed: int = 0) -> tuple[Evidence, Evidence]:
+    """Two routes whose merits differ by `gain` on average; the floor's are plain numbers."""
+    generator = np.random.default_rng(derive("real", n, seed))
+    floor = generator.random(n)
+    route = floor + generator.normal(gain, spread, n)
+    losses = [np.zeros(n)]
+    rows = [np.arange(n)]
+    return Evidence("probe", rows, [route], losses), Evidence("scratch", rows, [floor], losses)
+
+
+def test_real_merits_have_the_interval_of_their_mean() -> None:
+    route, floor = _real(400, 0.05, 0.2)
+    got = decide(route, floor, chosen="probe", seed=0, claim=MULTILABEL)
+    differences = route.merits[0] - floor.merits[0]
+    error = differences.std() / 20
+    assert got.answer == "helps"
+    assert got.figure == "example_f1"
+    assert got.gain == pytest.approx(differences.mean())
+    assert (got.low, got.high) == pytest.approx((got.gain - 1.96 * error, got.gain + 1.96 * error), abs=0.002)
+    assert got.p_value == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.002)
+    assert got.sentence == (
+        f"Transfer helps: the example F1 of probe is {100 * got.gain:.1f} points higher than that of scratch (95 % "
+        f"interval {100 * got.low:.1f} to {100 * got.high:.1f}, n = 400 held-out examples); probe ships."
+    )
+
+
+def test_real_merits_say_how_many_examples_would_decide() -> None:
+    """From the second moment of the differences, 7.84 times their variance over the squared gain."""
+    route, floor = _real(200, 0.02, 0.4, seed=3)
+    got = decide(route, floor, chosen="probe", seed=0)
+    differences = route.merits[0] - floor.merits[0]
+    assert got.answer == "undecided"
+    wanted = max(400, 7.84 * differences.var() / max(abs(got.gain), 0.005 - abs(got.gain)) ** 2)
+    assert got.needed == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "up", "down"),
+    [
+        ("classify", ("a",), "x is 50.0 points more accurate than y", "y is 50.0 points less accurate than x"),
+        (
+            "multilabel",
+            ("a",),
+            "the example F1 of x is 50.0 points higher than that of y",
+            "the example F1 of y is 50.0 points lower than that of x",
+        ),
+        (
+            "regress",
+            ("a",),
+            "x explains 50.0 points more of the variance than y",
+            "y explains 50.0 points less of the variance than x",
+        ),
+        (
+            "tag",
+            ("O", "B-A"),
+            "the entity F1 of x is 50.0 points higher than that of y",
+            "the entity F1 of y is 50.0 points lower than that of x",
+        ),
+        (
+            "tag",
+            ("NOUN",),
+            "the token accuracy of x is 50.0 points higher than that of y",
+            "the token accuracy of y is 50.0 points lower than that of x",
+        ),
+    ],
+)
+def test_every_task_claims_in_its_own_words(name: str, classes: tuple[str, ...], up: str, down: str) -> None:
+    task = folder.load("tasks", name)()
+    claim = Claim(task.primary(classes), task.gain)
+    rows = [np.arange(40)]
+    better, worse = (
+        Evidence(route, rows, [np.full(40, merit)], [np.zeros(40)]) for route, merit in (("x", 0.75), ("y", 0.25))
+    )
+    assert up in decide(better, worse, chosen="x", seed=0, claim=claim).sentence
+    assert down in decide(worse, better, chosen="x", seed=0, claim=claim).sentence
+
+
+def test_false_alarms_of_real_merits_are_as_rare_as_promised() -> None:
+    """Sentences or label sets: most differ in nothing, the rest by skewed amounts."""
+    wrong = 0
+    for place in range(400):
+        generator = np.random.default_rng(derive("real alarms", place))
+        moved = generator.random(200) < 0.3
+        difference = np.where(moved, generator.exponential(size=200) - 1, 0.0)
+        rows, losses = [np.arange(200)], [np.zeros(200)]
+        route, floor = Evidence("a", rows, [difference], losses), Evidence("b", rows, [np.zeros(200)], losses)
+        wrong += decide(route, floor, chosen="a", seed=place, draws=500).answer in ("helps", "hurts")
+    assert wrong / 400 <= 0.09
+
+
+def test_routes_of_other_tasks_are_chosen_by_their_own_figure() -> None:
+    validation = {
+        "scratch": {"r2": -0.2, "loss": 1.2},
+        "probe": {"r2": 0.5, "loss": 0.5},
+        "full": {"r2": 0.6, "loss": 0.4},
+    }
+    assert decide_shipping(validation, {"scratch"}, "r2") == ("full", "full", "scratch")
+
+
+def test_figures_are_called_what_people_call_them() -> None:
+    names = ("accuracy", "macro_f1", "r2", "rmse", "mae", "roc_auc", "average_precision", "spearman", "log_loss")
+    assert [in_words(name) for name in names] == [
+        *("accuracy", "macro F1", "R2", "RMSE", "MAE", "ROC AUC", "average precision", "Spearman", "log loss")
+    ]

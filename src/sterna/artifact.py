@@ -1,8 +1,9 @@
 """A fitted network <-> a model folder that its own library opens without sterna.
 
 `config.json` and `model.safetensors` are laid out as timm (or torchvision, or the encoder's own origin) expects them;
-class names and preprocessing are in the config. A folder is written whole under a temporary name, opened again, and
-compared with the network it came from before it counts as saved.
+class names and preprocessing are in the config. An encoder whose library wants other files, such as a tokenizer, writes
+its folder itself. A folder is written whole under a temporary name, opened again, and compared with the network it came
+from before it counts as saved.
 """
 
 from __future__ import annotations
@@ -31,18 +32,16 @@ def save(fitted: Fitted, place: Path, inputs: Tensor, card: str, facts: Mapping[
     Args:
         inputs: prepared inputs (b, ...) on which the reopened model must agree with `fitted`.
         card: the model card, in Markdown.
-        facts: what else goes into the config, under "sterna".
+        facts: what else goes into the config, under "sterna"; "task" is the task that the head answers.
 
     Raises `EncoderError` when the reopened model gives other logits; nothing is left at `place` then.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".model-", dir=place.parent))
     try:
-        network = fitted.network.cpu().eval()
-        owner: nn.Module = network.whole if network.whole is not None else network
-        state = {name: value.detach().clone().contiguous() for name, value in owner.state_dict().items()}
-        save_file(state, str(made / "model.safetensors"), metadata={"format": "pt"})
-        files.write_json(made / "config.json", _config(fitted, facts))
+        fitted.network.cpu().eval()
+        write = fitted.encoder.write or _write
+        write(fitted, made, facts)
         files.write_text(made / "README.md", card)
         _check(fitted, made, inputs)
         if place.exists():
@@ -50,6 +49,14 @@ def save(fitted: Fitted, place: Path, inputs: Tensor, card: str, facts: Mapping[
         made.rename(place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _write(fitted: Fitted, place: Path, facts: Mapping[str, Any]) -> None:
+    network = fitted.network
+    owner: nn.Module = network.whole if network.whole is not None else network
+    state = {name: value.detach().clone().contiguous() for name, value in owner.state_dict().items()}
+    save_file(state, str(place / "model.safetensors"), metadata={"format": "pt"})
+    files.write_json(place / "config.json", _config(fitted, facts))
 
 
 def load(place: Path) -> Fitted:
@@ -60,18 +67,36 @@ def load(place: Path) -> Fitted:
     if config.get("library") == "sterna":
         return _load_own(place, config)
     encoder: Encoder = folder.module("encoders", "local").load(str(place))
-    return Fitted(encoder.network, encoder, encoder.source_classes)
+    if encoder.words is not None and _tags(config):
+        encoder = encoder.words()
+    return Fitted(encoder.network, encoder, encoder.source_classes, _task(place, config))
+
+
+def _task(place: Path, config: Mapping[str, Any]) -> str:
+    """What the head answers: as it was noted, else as the library of origin says it."""
+    own = place / "sterna.json"
+    noted = files.read_json(own) if own.is_file() else config
+    given = (noted.get("sterna") or noted).get("task")
+    kinds = {"regression": "regress", "multi_label_classification": "multilabel"}
+    return str(given or ("tag" if _tags(config) else kinds.get(str(config.get("problem_type")), "classify")))
+
+
+def _tags(config: Mapping[str, Any]) -> bool:
+    """Whether a folder of transformers holds a classifier of words."""
+    return any(str(name).endswith("ForTokenClassification") for name in config.get("architectures") or ())
 
 
 def _load_own(place: Path, config: Mapping[str, Any]) -> Fitted:
     """A head on hand-made features: the features come from their encoder, the head from the file."""
     origin, _, name = str(config["architecture"]).partition(":")
-    encoder: Encoder = folder.module("encoders", origin).load(name)
+    module = folder.module("encoders", origin)
+    # What has statistics of its training rows keeps them in the config.
+    encoder: Encoder = module.rebuilt(config) if hasattr(module, "rebuilt") else module.load(name)
     classes = tuple(config["label_names"])
     with torch.random.fork_rng():
         network = encoder.network.with_head(len(classes), {})
     network.load_state_dict(load_file(str(place / "model.safetensors")))
-    return Fitted(network.eval(), encoder, classes)
+    return Fitted(network.eval(), encoder, classes, _task(place, config))
 
 
 def _config(fitted: Fitted, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +112,8 @@ def _config(fitted: Fitted, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _check(fitted: Fitted, made: Path, inputs: Tensor) -> None:
     reopened = load(made)
     difference = deviation(reopened.network.eval()(inputs).logits, fitted.network(inputs).logits)
-    if reopened.classes != fitted.classes or not difference <= TOLERANCE:
+    agreed = (reopened.classes, reopened.task) == (fitted.classes, fitted.task)
+    if not agreed or not difference <= TOLERANCE:
         raise EncoderError(
             f"the saved model does not give the fitted network's answers back (relative difference {difference:.2g}, "
             f"allowed {TOLERANCE:g}); nothing was written."

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision.transforms import v2
 
 from sterna.errors import SpecError
 from sterna.records import Augment, Batch
@@ -32,6 +30,7 @@ def combine(parts: Sequence[Augment], written: str) -> Augment:
     """
     crops = [part.crop for part in parts if part.crop]
     pixels = [part.pixels for part in parts if part.pixels]
+    others = {name: [getattr(part, name) for part in parts if getattr(part, name)] for name in ("text", "row", "sound")}
     mixes = [part.mix for part in parts if part.mix]
     if len(crops) > 1:
         raise SpecError(
@@ -42,6 +41,9 @@ def combine(parts: Sequence[Augment], written: str) -> Augment:
         crop=crops[0] if crops else None,
         pixels=_one(pixels, InOrder),
         mix=_one(mixes, OneOf),
+        text=_one(others["text"], InOrder),
+        row=_one(others["row"], InOrder),
+        sound=_one(others["sound"], InOrder),
         written=written or "none",
     )
 
@@ -60,14 +62,14 @@ def _one(calls: list[Any], several: Callable[[tuple[Any, ...]], Any]) -> Any:
 
 @dataclass(frozen=True)
 class InOrder:
-    """One change of pixels after the other."""
+    """One change of an item after the other."""
 
     calls: tuple[Callable[[Any], Any], ...]
 
-    def __call__(self, picture: Any) -> Any:
+    def __call__(self, item: Any) -> Any:
         for call in self.calls:
-            picture = call(picture)
-        return picture
+            item = call(item)
+        return item
 
 
 @dataclass(frozen=True)
@@ -77,64 +79,4 @@ class OneOf:
     calls: tuple[Callable[[Batch, int], Batch], ...]
 
     def __call__(self, batch: Batch, classes: int) -> Batch:
-        mixed: Batch = v2.RandomChoice(self.calls)(batch, classes)
-        return mixed
-
-
-@dataclass(frozen=True)
-class RandomCrop:
-    """A random part of the picture, resized to the frame.
-
-    `scale`: the part's share of the picture's area, drawn uniformly. `ratio`: its width over its height, drawn
-    uniformly in the logarithm.
-    """
-
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-
-    def __call__(self, picture: Any, size: tuple[int, int]) -> Any:
-        return v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio)(picture)
-
-
-@dataclass(frozen=True)
-class Blend:
-    """Mixup: each example is blended with its neighbour in the batch.
-
-    Inputs of any shape (b, ...) are blended, so activations at a cut are as good as pictures (then it is manifold
-    mixup at that cut).
-    """
-
-    alpha: float
-
-    def __call__(self, batch: Batch, classes: int) -> Batch:
-        flat = batch.inputs.reshape(len(batch.inputs), 1, 1, -1)
-        inputs, labels = v2.MixUp(alpha=self.alpha)(flat, _weighted_labels(batch, classes))
-        return _batch(inputs.reshape(batch.inputs.shape), labels)
-
-
-@dataclass(frozen=True)
-class Paste:
-    """CutMix: a rectangle of each picture is replaced by the same rectangle of its neighbour in the batch.
-
-    Inputs that are not (b, c, h, w) have no rectangle: they come back as they were, with soft labels.
-    """
-
-    alpha: float
-
-    def __call__(self, batch: Batch, classes: int) -> Batch:
-        labels = _weighted_labels(batch, classes)
-        if batch.inputs.ndim != 4:
-            return _batch(batch.inputs, labels)
-        return _batch(*v2.CutMix(alpha=self.alpha)(batch.inputs, labels))
-
-
-def _weighted_labels(batch: Batch, classes: int) -> Tensor:
-    """Soft labels with the examples' weights as a last column (b, classes + 1): both are mixed by the same share."""
-    labels = batch.labels
-    if not labels.is_floating_point():
-        labels = torch.nn.functional.one_hot(labels, classes)
-    return torch.cat([labels.float(), batch.weights.float()[:, None]], dim=1)
-
-
-def _batch(inputs: Tensor, weighted: Tensor) -> Batch:
-    return Batch(inputs, weighted[:, :-1].contiguous(), weighted[:, -1].contiguous())
+        return self.calls[int(torch.multinomial(torch.ones(len(self.calls)), 1))](batch, classes)

@@ -21,6 +21,7 @@ from rich.table import Table
 from sterna import catalogue, spec
 from sterna.errors import MissingPackageError, SternaError
 from sterna.folder import missing
+from sterna.records import Columns
 from sterna.settings import Settings
 from sterna.watching import Watch
 
@@ -46,16 +47,23 @@ def _help(name: str) -> str:
 
 @app.command()
 def fit(
-    data: Annotated[str, typer.Argument(help="folder of class folders, CSV/JSONL of path,label, .npz, sklearn:digits")],
-    encoder: Annotated[str, typer.Option(help="origin:name, several separated by commas")],
-    tune: Annotated[str, typer.Option(help="which weights move; alternatives separated by commas")] = "probe, partial",
-    loss: Annotated[str, typer.Option(help="what they are asked for; a sum")] = "cross_entropy",
+    data: Annotated[str, typer.Argument(help="folder of class folders, table of texts, paths or rows, CoNLL, .npz")],
+    encoder: Annotated[str, typer.Option(help="origin:name, several separated by commas; tables need none")] = "",
+    tune: Annotated[str, typer.Option(help="which weights move; alternatives separated by commas")] = "",
+    method: Annotated[str, typer.Option(help="methods on features, such as 'prototypes, zero_shot'")] = "",
+    loss: Annotated[str, typer.Option(help="what they are asked for; a sum; default what the task names")] = "",
     augment: Annotated[str, typer.Option(help="none, light, strong, or a sum such as 'flip + mixup'")] = "none",
     optimizer: Annotated[
         str, typer.Option(help="sgd, momentum, adagrad, rmsprop, adam or adamw, with options")
     ] = "adamw",
     schedule: Annotated[str, typer.Option(help="such as 'epochs=30, patience=5'; see sterna methods schedule")] = "",
     source: Annotated[str | None, typer.Option(help="labelled data with the same class names, mixed in")] = None,
+    text: Annotated[str, typer.Option(help="column of texts; two, separated by a comma, for pairs")] = "",
+    label: Annotated[str, typer.Option(help="column of labels; several, separated by commas, for several values")] = "",
+    group: Annotated[str, typer.Option(help="column of groups; a group stays in one part of the split")] = "",
+    domain: Annotated[str, typer.Option(help="column of domains: hospital, speaker, year")] = "",
+    target_domain: Annotated[str, typer.Option(help=_help("domain"))] = "",
+    task: Annotated[str, typer.Option(help="classify, multilabel, regress or tag; default by looking")] = "",
     output: Annotated[str | None, typer.Option("--out", help="folder of the run; default runs/NAME")] = None,
     seeds: Annotated[int, typer.Option(help=_help("seeds"))] = 1,
     shots: Annotated[int | None, typer.Option(help=_help("shots"))] = None,
@@ -66,9 +74,15 @@ def fit(
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
-    settings = Settings(seeds, shots, test, validation, floors, source_weight, margin)  # type: ignore[call-arg]
-    words = {"encoder": encoder, "tune": tune, "loss": loss, "augment": augment, "optimizer": optimizer}
-    _fit(data, words, schedule, source, output, settings)
+    settings = Settings(seeds, shots, test, validation, floors, target_domain, source_weight, margin)  # type: ignore[call-arg]
+    words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
+    words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}
+    columns = Columns(_listed(text), _listed(label), group, domain, task)
+    _fit(data, words, source, output, settings, columns)
+
+
+def _listed(written: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in written.split(",") if part.strip())
 
 
 @app.command()
@@ -77,16 +91,16 @@ def demo() -> None:
     out.print("scikit-learn's handwritten digits, 10 labels a class; the encoder was trained on printed glyphs, whose")
     out.print("rendering was tuned while looking at these digits: the gain is kinder than on data of your own.\n")
     words = {"encoder": "builtin:glyphs", "tune": "probe, partial, lp_ft"}
-    _fit("sklearn:digits", words, "", None, "runs/demo", Settings(seeds=3, shots=10))  # type: ignore[call-arg]
+    _fit("sklearn:digits", words, None, "runs/demo", Settings(seeds=3, shots=10))  # type: ignore[call-arg]
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="the model folder of a run, such as runs/flowers/model")],
-    items: Annotated[list[str], typer.Argument(help="image files, folders or patterns")],
+    items: Annotated[list[str], typer.Argument(help="files, folders, patterns or tables of new items")],
     output: Annotated[Path, typer.Option("--out", help="CSV to write")] = Path("predictions.csv"),
 ) -> None:
-    """Predict new items: a CSV with the label and the probability of each class."""
+    """Predict new items: a CSV with what is predicted, and the probability of each class."""
     run = _library("prediction")
     with _Shown() as shown:
         found = run.predict(model, items, progress=lambda done, total: shown.advance("predicting", done, total))
@@ -129,7 +143,12 @@ def main() -> None:
 
 
 def _fit(
-    data: str, words: dict[str, str], schedule: str, source: str | None, output: str | None, settings: Settings
+    data: str,
+    words: dict[str, str],
+    source: str | None,
+    output: str | None,
+    settings: Settings,
+    columns: Columns | None = None,
 ) -> None:
     study = _library("study")
     try:
@@ -137,8 +156,8 @@ def _fit(
             result = study.fit(
                 data,
                 **words,
-                schedule=schedule,
                 source=source,
+                columns=columns,
                 out=output,
                 settings=settings,
                 watch=Watch(shown.say, shown.advance),

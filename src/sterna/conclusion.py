@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sterna import score, verdict
+from sterna.contracts import Task
 from sterna.plan import Route
-from sterna.records import Outcome, Sealed, Verdict
+from sterna.records import Labels, Outcome, Sealed, Verdict
 from sterna.score import Scored
 from sterna.settings import Settings
 
@@ -20,10 +21,10 @@ class Trial:
 
     route: Route
     seed: int
-    test: np.ndarray  # (n, k) probabilities
-    validation: np.ndarray  # (m, k) probabilities
+    test: np.ndarray  # (n, k) answers; for tag, one row for each word
+    validation: np.ndarray  # (m, k) answers
     seconds: float
-    validation_labels: np.ndarray  # (m,)
+    validation_labels: Labels  # (m, ...)
     rows: np.ndarray  # (n,) which examples of the data set were held out
     sealed: Sealed  # their labels
 
@@ -38,20 +39,31 @@ class Conclusion:
     others: tuple[Verdict, ...]  # the same route against every other floor
 
 
-def conclude(trials: Sequence[Trial], settings: Settings) -> Conclusion:
+def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: tuple[str, ...]) -> Conclusion:
     """Choose a route and a floor by their validation scores, then open the held-out labels, once for each seed.
 
     A floor that the verdict finds better ships, whatever validation said: the held-out part then decides in one
     direction only, away from a model that was seen to be worse.
+
+    Args:
+        trials: every route at every seed.
+        settings: of the run.
+        task: a file of `tasks/`.
+        classes: as in `Table`.
     """
-    chosen = _validation(trials)
+    claim = verdict.Claim(task.primary(classes), task.gain, "log loss" if "log_loss" in task.metrics else "error")
+    chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
-    best, transfer, floor = verdict.decide_shipping(chosen, floors)
-    scored = {(one.route.name, one.seed): _scored(one) for one in trials}
+    best, transfer, floor = verdict.decide_shipping(chosen, floors, claim.figure)
+    scored = {
+        (one.route.name, one.seed): score.measure(task, one.test, one.sealed, classes, seed=one.seed) for one in trials
+    }
     outcomes = tuple(_outcome(one, scored[one.route.name, one.seed], chosen[one.route.name]) for one in trials)
     rows = {one.seed: one.rows for one in trials}
     compared = {
-        name: verdict.decide(*_paired(scored, rows, transfer, name), chosen=best, seed=0, margin=settings.margin)
+        name: verdict.decide(
+            *_paired(scored, rows, transfer, name), chosen=best, seed=0, margin=settings.margin, claim=claim
+        )
         for name in sorted(floors, key=lambda name: name != floor)
     }
     shipped = verdict.shipped(compared[floor].answer, best, floor)
@@ -67,23 +79,20 @@ def _paired(
         verdict.Evidence(
             name,
             [rows[seed] for seed in seeds],
-            [scored[name, seed].correct for seed in seeds],
-            [scored[name, seed].log_losses for seed in seeds],
+            [scored[name, seed].merits for seed in seeds],
+            [scored[name, seed].losses for seed in seeds],
         )
         for name in names
     )
 
 
-def _validation(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
+def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Mean validation figures of each route over its seeds."""
     found: dict[str, list[dict[str, float]]] = {}
     for one in trials:
-        found.setdefault(one.route.name, []).append(score.validation_metrics(one.validation, one.validation_labels))
+        judged = task.judge(one.validation, one.validation_labels, classes)
+        found.setdefault(one.route.name, []).append(judged)
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
-
-
-def _scored(one: Trial) -> Scored:
-    return score.measure(one.test, one.sealed, seed=one.seed)
 
 
 def _outcome(one: Trial, scored: Scored, validation: dict[str, float]) -> Outcome:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sterna.contracts import Feed, Task
 from sterna.network import Network
-from sterna.records import Feed, Phase
+from sterna.records import Batch, Output, Phase, Seen
 
 MEMORY_SHARE = 0.25  # of the machine's memory that one training step may take
 LARGEST_BATCH = 64  # beyond it small data sets get too few steps
@@ -106,29 +108,94 @@ def memory(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def probabilities(network: Network, feed: Feed, size: int) -> np.ndarray:
-    """Class probabilities (n, k) of all rows of a feed, in evaluation mode on clean inputs."""
+def answers(network: Network, feed: Feed, size: int, task: Task, classes: Sequence[str]) -> np.ndarray:
+    """The task's answers (n, k) for all rows of a feed, in evaluation mode on clean inputs.
+
+    Where each word has its own, those of all items follow one another. Words beyond the length that the network takes
+    are held to be outside of everything.
+    """
     was_training = network.training
     network.eval()
     device = next(network.head.parameters()).device
-    found = []
-    for batch in feed.batches(np.arange(len(feed)), size, epoch=-1):
-        logits = network(batch.inputs.to(device)).logits
-        found.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
+    order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
+    found: list[np.ndarray] = []
+    for batch in feed.batches(order, size, epoch=-1):
+        output = network(batch.inputs.to(device))
+        found += _each(output, task)
     network.train(was_training)
-    return np.concatenate(found) if found else np.zeros((0, 0))
+    if not found:
+        return np.zeros((0, len(classes)))
+    back = np.argsort(order, kind="stable")
+    words = feed.words
+    if words is None:
+        return np.stack(found)[back]
+    outside = _outside(classes)
+    return np.concatenate([_filled(found[place], int(words[row]), outside) for row, place in enumerate(back)])
 
 
-def accuracy_and_loss(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Accuracy and mean log loss of probabilities (n, k) against labels (n,)."""
-    chosen = predicted[np.arange(len(labels)), labels]
-    return float((predicted.argmax(axis=1) == labels).mean()), float(-np.log(np.maximum(chosen, 1e-12)).mean())
+def _each(output: Output, task: Task) -> list[np.ndarray]:
+    """The answers of each item of a batch: (k,), or (w, k) for its words."""
+    logits = output.logits.double().cpu().numpy()
+    if output.mask is None:
+        return list(task.answers(logits))
+    there = output.mask.cpu().numpy()
+    return [task.answers(one[mask]) for one, mask in zip(logits, there, strict=True)]
 
 
-def epoch_order(count: int, size: int, generator: np.random.Generator) -> np.ndarray:
-    """The shuffled positions of an epoch, without a last batch of one: BatchNorm cannot learn from a single example."""
+def _outside(classes: Sequence[str]) -> np.ndarray:
+    """What is answered for a word that was never looked at: a little more for «no entity» than for each tag."""
+    found = np.ones(len(classes))
+    found[classes.index("O") if "O" in classes else 0] += 1
+    return found / found.sum()
+
+
+def _filled(found: np.ndarray, words: int, outside: np.ndarray) -> np.ndarray:
+    return np.concatenate([found[:words], np.tile(outside, (max(0, words - len(found)), 1))])
+
+
+def seen(batch: Batch, output: Output) -> Seen:
+    """What a loss is given: words that carry a label become examples of their own."""
+    if output.mask is None or batch.mask is None:
+        return Seen(batch, output)
+    kept = output.mask & batch.mask[:, : output.mask.shape[1]]
+    labels, weights = batch.labels[:, : kept.shape[1]], batch.weights[:, None].expand(kept.shape)
+    flat = replace(output, features=output.features[kept], logits=output.logits[kept], mask=None)
+    return Seen(Batch(batch.inputs, labels[kept], weights[kept]), flat)
+
+
+def epoch_order(count: int, size: int, generator: np.random.Generator, lengths: np.ndarray | None = None) -> np.ndarray:
+    """The shuffled positions of an epoch, without a last batch of one: BatchNorm cannot learn from a single example.
+
+    `lengths`: then each batch of `size` holds items of like length, out of a random fifty batches at a time; which
+    items meet and in what order batches come stays random.
+    """
     order = generator.permutation(count)
+    if lengths is not None:
+        block = 50 * size
+        parts = [order[start : start + block] for start in range(0, count, block)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
+        full = count // size
+        shuffled = order[: full * size].reshape(full, size)[generator.permutation(full)].ravel()
+        order = np.concatenate([shuffled, order[full * size :]])
     return order[:-1] if count > size and count % size == 1 else order
+
+
+def balanced_order(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """The positions of an epoch so that each batch of `size` holds several examples of each of its classes.
+
+    For objectives on pairs: a batch of one example a class has no pair that belongs together. With many classes a batch
+    holds size / 4 of them, drawn anew each time. Rare classes come again within an epoch.
+    """
+    members = [np.flatnonzero(labels == number) for number in np.unique(labels)]
+    taken = min(len(members), max(2, size // 4))
+    found = []
+    for _ in range(max(1, len(labels) // size)):
+        chosen = generator.permutation(len(members))[:taken]
+        shares = np.diff(np.linspace(0, size, taken + 1).astype(int))
+        for number, share in zip(chosen, shares, strict=True):
+            pool = members[number]
+            found.append(generator.choice(pool, size=share, replace=share > len(pool)))
+    return np.concatenate(found)
 
 
 def named(parts: Iterable[tuple[str, nn.Parameter]]) -> dict[int, str]:

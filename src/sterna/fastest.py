@@ -65,7 +65,8 @@ class Prepared:
     @torch.inference_mode()
     def at(self, inputs: Tensor, cuts: Collection[int]) -> dict[int, Tensor]:
         """The outputs of the first `cut` stages for each cut, in one pass that ends at the highest."""
-        inputs = inputs.to(getattr(torch, self.plan.dtype))
+        if inputs.is_floating_point():  # tokens are numbers of rows, not quantities
+            inputs = inputs.to(getattr(torch, self.plan.dtype))
         if self.plan.channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         found = {0: inputs.clone()} if 0 in cuts else {}

@@ -1,4 +1,4 @@
-"""What training reads: pictures prepared on the way, or activations kept in the store."""
+"""What training reads: items prepared on the way, or activations kept in the store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import reading
+from sterna import reading, sequences
 from sterna.maths.seeds import derive
 from sterna.records import Augment, Batch, Preparation, Table
 from sterna.store import Activations
+
+Mix = Callable[[Batch, int], Batch]
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,21 @@ class PreparedFeed:
     def labels(self) -> np.ndarray:
         return self.table.labels
 
+    @property
+    def lengths(self) -> np.ndarray | None:
+        known = self.table.items.lengths
+        return known[self.table.rows] if self.preparation.ragged and known is not None else None
+
+    @property
+    def words(self) -> np.ndarray | None:
+        return word_counts(self.table)
+
     def __len__(self) -> int:
         return len(self.table)
 
     def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
         augment, seeds, rows = None, None, self.table.rows[order]
-        if epoch >= 0 and (self.augment.crop or self.augment.pixels):
+        if epoch >= 0 and self.augment.single:
             augment = self.augment
             seeds = np.array([derive(self.seed, "augment", epoch, int(row)) for row in rows], dtype=np.int64)
         frames = reading.frames(self.table.items, self.preparation, rows, size=size, augment=augment, seeds=seeds)
@@ -47,8 +58,9 @@ class PreparedFeed:
             inputs = self.preparation.tensor(stacked)
             yield inputs if self.prefix is None else self.prefix(inputs)
 
-    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
-        return _batches(self, len(self.table.classes), order, size, epoch)
+    def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
+        mix = self.augment.mix if mixed and epoch >= 0 else None
+        return _batches(self, len(self.table.classes), order, size, epoch, mix)
 
 
 @dataclass(frozen=True)
@@ -57,37 +69,72 @@ class StoredFeed:
 
     clean: Activations
     augmented: Sequence[Activations]  # one for each view
-    rows: np.ndarray  # (n,) int64, rows of the activations
-    labels: np.ndarray  # (n,) or (0,)
+    table: Table
     weights: np.ndarray  # (n,) float32
     augment: Augment
-    classes: int
 
     @property
     def views(self) -> int:
         return len(self.augmented)
 
+    @property
+    def labels(self) -> np.ndarray:
+        return self.table.labels
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        known = self.clean.lengths
+        return None if known is None else known[np.searchsorted(self.clean.rows, self.table.rows)]
+
+    @property
+    def words(self) -> np.ndarray | None:
+        return word_counts(self.table)
+
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.table)
 
     def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
         view = self.augmented[epoch % self.views] if epoch >= 0 and self.views else self.clean
         for positions in _chunks(order, size):
-            yield view.gather(self.rows[positions])
+            yield view.gather(self.table.rows[positions])
 
-    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
-        return _batches(self, self.classes, order, size, epoch)
+    def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
+        mix = self.augment.mix if mixed and epoch >= 0 else None
+        return _batches(self, len(self.table.classes), order, size, epoch, mix)
+
+
+def word_counts(table: Table) -> np.ndarray | None:
+    """(n,) words of each item, where each word has a label of its own."""
+    if table.task != "tag" or table.items.lengths is None:
+        return None
+    found: np.ndarray = table.items.lengths[table.rows]
+    return found
 
 
 def _batches(
-    feed: PreparedFeed | StoredFeed, classes: int, order: np.ndarray, size: int, epoch: int
+    feed: PreparedFeed | StoredFeed, classes: int, order: np.ndarray, size: int, epoch: int, mix: Mix | None
 ) -> Iterator[Batch]:
     """Inputs with their labels and weights, mixed when they are for training."""
     for positions, inputs in zip(_chunks(order, size), feed.inputs(order, size, epoch), strict=True):
-        known = len(feed.labels) > 0
-        labels = torch.from_numpy(feed.labels[positions]) if known else torch.zeros(len(positions), dtype=torch.int64)
-        batch = Batch(inputs, labels, torch.from_numpy(feed.weights[positions]))
-        yield feed.augment.mix(batch, classes) if epoch >= 0 and feed.augment.mix else batch
+        labels, mask = _labels(feed, positions)
+        batch = Batch(inputs, labels, torch.from_numpy(feed.weights[positions]), mask)
+        yield mix(batch, classes) if mix else batch
+
+
+def _labels(feed: PreparedFeed | StoredFeed, positions: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    """The labels of a batch, and which words carry one; zeros where they are sealed."""
+    words = feed.words
+    if not len(feed.labels):
+        if words is None:
+            return torch.zeros(len(positions), dtype=torch.int64), None
+        there = torch.arange(int(words[positions].max())) < torch.from_numpy(words[positions])[:, None]
+        return torch.zeros(there.shape, dtype=torch.int64), there
+    if words is None:
+        chosen = torch.from_numpy(np.ascontiguousarray(feed.labels[positions]))
+        return chosen if chosen.ndim == 1 else chosen.float(), None
+    # Tags are counted from 1 while they are padded, so that a 0 is no tag.
+    padded = torch.from_numpy(sequences.padded([one[:, None] + 1 for one in feed.labels[positions]]))[..., 0]
+    return (padded - 1).clamp_min(0), padded > 0
 
 
 def _chunks(order: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sterna.errors import DataError
-from sterna.records import Finding, Items, Table
+from sterna.records import Column, Finding, Items, Loaded, Table
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,17 @@ class JoinedItems:
     @property
     def in_memory(self) -> bool:
         return all(part.in_memory for part in self.parts)
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        known = [part.lengths for part in self.parts]
+        return np.concatenate([one for one in known if one is not None]) if known[0] is not None else None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of rows: those of the first part, whose columns the others share."""
+        found: tuple[Column, ...] = self.parts[0].columns  # type: ignore[attr-defined]
+        return found
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -49,31 +59,96 @@ class JoinedItems:
         raise IndexError(index)
 
 
-def mapped_labels(source: Table, target: Sequence[str]) -> np.ndarray:
-    """For each source example the target class of the same name, or -1; case and outer spaces do not count."""
-    places = {name.strip().casefold(): number for number, name in enumerate(target)}
-    by_class = np.array([places.get(name.strip().casefold(), -1) for name in source.classes], dtype=np.int64)
-    return by_class[source.labels]
+def by_domain(loaded: Loaded, target: str) -> tuple[Loaded, Loaded]:
+    """The examples of one domain, and those of all others as its source.
+
+    Raises `DataError` when the data have no domains, only one, or none of this name.
+    """
+    names = sorted(set(loaded.domains.tolist()))
+    if not names:
+        raise DataError(f"{loaded.origin} has no domains to choose from; name the column that holds them: --domain.")
+    if target not in names or len(names) < 2:
+        raise DataError(
+            f"the target domain must be one of at least two, {', '.join(names[:8])}, got '{target}'; type "
+            f"--target-domain '{names[0]}'."
+        )
+    inside = loaded.domains == target
+    return _selected(loaded, inside), _selected(loaded, ~inside)
+
+
+def _selected(loaded: Loaded, which: np.ndarray) -> Loaded:
+    rows = np.flatnonzero(which)
+    return replace(
+        loaded,
+        table=loaded.table.take(rows),
+        groups=loaded.groups[rows],
+        parts=loaded.parts[rows],
+        domains=loaded.domains[rows],
+    )
 
 
 def join(target: Table, source: Table, weight: float) -> tuple[Table, np.ndarray, Finding]:
     """The target's training part with the source examples of the same classes behind it.
 
     Returns the joined table, a weight for each of its examples (1 for target, `weight` for source) and what was done,
-    in a sentence. Raises `DataError` when no class name agrees.
+    in a sentence. Raises `DataError` when the two hold other kinds of items or labels, and when no class name agrees.
     """
-    labels = mapped_labels(source, target.classes)
-    fitting = np.flatnonzero(labels >= 0)
-    if not len(fitting):
+    _check_alike(target, source)
+    kept, labels = _mapped(source, target)
+    if not len(kept):
         raise DataError(
             f"the source has none of the target's classes: it has {', '.join(source.classes[:5])}; "
-            f"rename its class folders to some of {', '.join(target.classes[:5])}."
+            f"rename its classes to some of {', '.join(target.classes[:5])}."
         )
-    items = JoinedItems((target.items, source.items))
-    rows = np.concatenate([target.rows, source.rows[fitting] + len(target.items)])
-    joined = Table(items, rows, np.concatenate([target.labels, labels[fitting]]), target.classes)
-    weights = np.concatenate([np.ones(len(target)), np.full(len(fitting), weight)]).astype(np.float32)
-    left = len(labels) - len(fitting)
-    sentence = f"{len(fitting)} source examples join the training part at weight {weight:g}"
+    if source.items is target.items:
+        items, rows = target.items, np.concatenate([target.rows, source.rows[kept]])
+    else:
+        items = JoinedItems((target.items, _aligned(source.items, target.items)))
+        rows = np.concatenate([target.rows, source.rows[kept] + len(target.items)])
+    joined = replace(target, items=items, rows=rows, labels=np.concatenate([target.labels, labels]))
+    weights = np.concatenate([np.ones(len(target)), np.full(len(kept), weight)]).astype(np.float32)
+    left = len(source) - len(kept)
+    sentence = f"{len(kept)} source examples join the training part at weight {weight:g}"
     sentence += f"; {left} of classes the target lacks are left out." if left else "."
     return joined, weights, Finding("source", sentence)
+
+
+def _aligned(source: Items, target: Items) -> Items:
+    """Rows with their columns in the target's order and of its kinds."""
+    made: Items = source.aligned(target.columns) if hasattr(source, "aligned") else source  # type: ignore[attr-defined]
+    return made
+
+
+def _check_alike(target: Table, source: Table) -> None:
+    for what, one, other in (
+        ("items", target.items.modality, source.items.modality),
+        ("labels", target.task, source.task),
+    ):
+        if one != other:
+            raise DataError(f"source and target must hold the same {what}, got {other} and {one}; give another source.")
+
+
+def _mapped(source: Table, target: Table) -> tuple[np.ndarray, np.ndarray]:
+    """The source examples that can be used, and their labels in the target's numbers.
+
+    Classes go by name; case and outer spaces do not count. What a source item does not say of a target label is no. An
+    item with words of an unknown tag is left out.
+    """
+    places = {name.strip().casefold(): number for number, name in enumerate(target.classes)}
+    by_class = np.array([places.get(name.strip().casefold(), -1) for name in source.classes], dtype=np.int64)
+    known = np.flatnonzero(by_class >= 0)
+    everything = np.arange(len(source))
+    if source.task in ("multilabel", "regress"):
+        if not len(known) or (source.task == "regress" and len(known) < len(target.classes)):
+            return everything[:0], source.labels[:0]
+        labels = np.zeros((len(source), len(target.classes)), dtype=source.labels.dtype)
+        labels[:, by_class[known]] = source.labels[:, known]
+        return everything, labels
+    if source.task == "tag":
+        found = np.empty(len(source), dtype=object)
+        found[:] = [by_class[one] for one in source.labels]
+        kept = np.array([place for place, one in enumerate(found) if (one >= 0).all()], dtype=np.int64)
+        return kept, found[kept]
+    labels = by_class[source.labels]
+    kept = np.flatnonzero(labels >= 0)
+    return kept, labels[kept]

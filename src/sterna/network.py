@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sterna import sequences
+from sterna.contracts import Linear
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
 from sterna.records import Output
@@ -104,7 +106,10 @@ class Network(nn.Module):
             if name in self.wanted:
                 kept[name] = inputs
                 inputs = inputs.clone()  # the next stage may begin with an operation in place
-        return Output(features=inputs, logits=self.head(inputs), stages=kept)
+        features, mask = inputs, None
+        if inputs.dim() == 3:  # a packed sequence: an answer for each word
+            features, mask = sequences.values(inputs), sequences.mask(inputs)
+        return Output(features=features, logits=self.head(features), stages=kept, mask=mask)
 
     def prefix(self, cut: int) -> nn.Sequential:
         """The first `cut` stages as one module, sharing weights with this network."""
@@ -164,6 +169,13 @@ class Network(nn.Module):
                 new.bias[target] = 0 if old.bias is None else old.bias[place]
         twin.set_head(new)
         return twin
+
+    def set_weights(self, head: Linear) -> None:
+        """Give the head these weights; a head without a bias takes none."""
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(head.weight))  # type: ignore[union-attr,operator]
+            if self.head.bias is not None:
+                self.head.bias.copy_(torch.from_numpy(head.bias))  # type: ignore[union-attr,operator]
 
     def set_head(self, head: nn.Module) -> None:
         """Put `head` in place, in the library's own model as well."""
@@ -272,7 +284,8 @@ def _equals(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
     network.eval()
     bare.eval()
     output = network(inputs.clone())
-    near = deviation(output.features, bare(inputs.clone())) <= TOLERANCE
+    features = in_sequence(network.stages.values(), inputs.clone())  # packed still, where each word has its own
+    near = deviation(features, bare(inputs.clone())) <= TOLERANCE
     if not network.classes or network.whole is None:
         return near
     return near and deviation(output.logits, network.whole(inputs.clone())) <= TOLERANCE
@@ -284,7 +297,7 @@ def _pure(stages: Sequence[nn.Module], inputs: Tensor) -> bool:
     values = [inputs]
     for stage in stages:
         values.append(stage(values[-1].clone()))
-    in_sequence(stages, 0.5 * inputs[:1])
+    in_sequence(stages, 0.5 * inputs[:1] if inputs.is_floating_point() else inputs[:1])
     replayed = [stage(value.clone()) for stage, value in reversed(list(zip(stages, values[:-1], strict=True)))]
     return all(deviation(got, wanted) <= TOLERANCE for got, wanted in zip(reversed(replayed), values[1:], strict=True))
 

@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sterna import folder
-from sterna.errors import DataError, EncoderError
-from sterna.records import Encoder, Loaded
+from sterna.errors import DataError, EncoderError, MissingPackageError
+from sterna.records import Columns, Encoder, Loaded
 
 
-def open_data(reference: str, progress: Callable[[int, int], None] | None = None) -> Loaded:
+def open_data(
+    reference: str, columns: Columns | None = None, progress: Callable[[int, int], None] | None = None
+) -> Loaded:
     """The checked data set behind `reference`: the first kind of data that claims it reads it.
 
     Raises `DataError` when none does.
     """
+    columns = columns or Columns()
+    absent: MissingPackageError | None = None
     for name in folder.names("data"):
-        reader = folder.module("data", name)
-        if reader.claims(reference):
-            loaded: Loaded = reader.load(reference, progress=progress)
+        try:
+            reader = folder.module("data", name)
+        except MissingPackageError as error:  # of a kind of data that this may not be
+            absent = error
+            continue
+        if reader.claims(reference, columns):
+            loaded: Loaded = reader.load(reference, columns=columns, progress=progress)
             return loaded
+    if absent is not None:
+        raise absent
     raise DataError(
-        f"cannot tell what '{reference}' is: data are a folder of class folders, a .csv, .tsv or .jsonl of path and "
-        "label, an .npz file, or a built-in set such as sklearn:digits."
+        f"cannot tell what '{reference}' is: data are a folder of class folders (pictures, texts or sounds), a .csv, "
+        ".tsv, .jsonl or .parquet with a column of labels, a CoNLL file, an .npz file, or a built-in set such as "
+        "sklearn:digits."
     )
 
 

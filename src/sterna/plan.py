@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sterna import folder, spec
@@ -13,7 +13,13 @@ from sterna.errors import SpecError
 from sterna.schedule import Schedule
 from sterna.settings import Settings
 
-CLASSICAL = {"image": "classical:hog_colour"}  # the floor's features for each kind of data
+CLASSICAL = {  # the floor's features for each kind of data, under a linear model
+    "image": "classical:hog_colour",
+    "audio": "spectrogram:log_mel",
+}
+TUNES = "probe, partial"  # where neither a policy nor a method is named
+SHALLOW = {"text": "tfidf", "row": "boosting, linear"}  # floors on raw items
+NETWORKS = ("image", "text", "words", "audio")  # kinds of data that networks with stages are trained on from scratch
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,16 @@ class Route:
     optimizer: Any
     schedule: Schedule
     floor: bool = False
+
+    @property
+    def shallow(self) -> bool:
+        """Whether `tune` is a method of `shallow/`: on features or raw items, without stages that move."""
+        return hasattr(self.tune, "takes")
+
+    @property
+    def raw(self) -> bool:
+        """Whether it needs no encoder."""
+        return self.shallow and self.tune.takes != "features"
 
     def written(self) -> dict[str, str]:
         """Every part in the grammar, for results and fingerprints."""
@@ -46,16 +62,29 @@ class Words:
     augment: Any
     optimizer: Any
     schedule: Any
+    method: Any = ""
 
 
-def routes(words: Words, settings: Settings, modality: str) -> tuple[Route, ...]:
+@dataclass(frozen=True)
+class Subject:
+    """What the routes are for."""
+
+    modality: str
+    task: str
+    helped: bool = False  # whether a source data set is given
+
+
+def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, ...]:
     """The routes of a run: every encoder with every policy and every objective, then the floors.
 
     Raises `SpecError` for anything that cannot be understood, before any computation.
     """
-    encoders = _references(words.encoder)
-    tunes = [one for (one,) in _alternatives("tune", words.tune, single=True)]
-    losses = _alternatives("losses", words.loss)
+    modality = subject.modality
+    encoders = _references(words.encoder) if words.encoder or modality != "row" else ()
+    tunes = [one for (one,) in _alternatives("tune", words.tune or ("" if words.method else TUNES), single=True)]
+    methods = [one for (one,) in _alternatives("shallow", words.method, single=True)] if words.method else []
+    losses = _alternatives("losses", words.loss or folder.load("tasks", subject.task)().loss)
+    _check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
     common = _Common(_single("optimizer", words.optimizer), schedule(words.schedule))
     augment = folder.resolve("augment", words.augment)
     _check_supervised(losses)
@@ -65,7 +94,15 @@ def routes(words: Words, settings: Settings, modality: str) -> tuple[Route, ...]
         names += [repr(tune)] + ([spec.write(loss)] if len(losses) > 1 else [])
         found.append(common.route(" / ".join(names), encoder, tune, loss, augment))
     found = [route for route in found if route.tune.pretrained]
-    floors = _floors(common, settings, modality, encoders, _plain(losses[0]), augment)
+    found += _shallow(common, methods, encoders)
+    floors = _floors(common, settings, subject, encoders, _plain(losses[0]), augment)
+    if subject.helped:
+        found += [replace(one, name=f"{one.name} with the source", floor=False) for one in floors if one.raw]
+    if not found and modality == "row":
+        raise SpecError(
+            "a table of rows alone has nothing to transfer from; give --source with a table of the same columns, or "
+            "--domain COLUMN and --target-domain VALUE."
+        )
     asked = [tune for tune in tunes if not tune.pretrained]
     if not found:
         raise SpecError(
@@ -122,21 +159,52 @@ class _Common:
         return Route(name, encoder, tune, losses, augment, self.optimizer, self.schedule, floor)
 
 
-def _floors(
-    common: _Common, settings: Settings, modality: str, encoders: Sequence[str], losses: tuple[Any, ...], augment: Any
-) -> list[Route]:
-    """The no-transfer floors: each architecture from random weights, and hand-made features under a linear model."""
+def _shallow(common: _Common, methods: Sequence[Any], encoders: Sequence[str]) -> list[Route]:
+    """Methods on the features of each encoder, and methods on raw items, once."""
     found = []
-    if settings.floors in ("all", "scratch"):
+    for method in methods:
+        for encoder in encoders if method.takes == "features" else ("",):
+            name = f"{encoder} / {method!r}" if encoder and len(encoders) > 1 else repr(method)
+            found.append(common.route(name, encoder, method, (), (), floor=not method.pretrained))
+    return found
+
+
+def _floors(
+    common: _Common,
+    settings: Settings,
+    subject: Subject,
+    encoders: Sequence[str],
+    losses: tuple[Any, ...],
+    augment: Any,
+) -> list[Route]:
+    """The no-transfer floors: each architecture from random weights, and simple models of the raw items."""
+    found = []
+    modality = subject.modality
+    if settings.floors in ("all", "scratch") and modality in NETWORKS:
         (scratch,) = folder.resolve("tune", "scratch")
         for encoder in encoders:
             name = f"{encoder} / scratch" if len(encoders) > 1 else "scratch"
             found.append(common.route(name, encoder, scratch, losses, augment, floor=True))
-    if settings.floors in ("all", "classical") and modality in CLASSICAL:
+    if settings.floors not in ("all", "classical"):
+        return found
+    if modality in CLASSICAL and subject.task != "tag":
         (probe,) = folder.resolve("tune", "probe")
         reference = CLASSICAL[modality]
         found.append(common.route(reference.partition(":")[2], reference, probe, losses, (), floor=True))
+    for (method,) in _alternatives("shallow", SHALLOW[modality], single=True) if modality in SHALLOW else ():
+        if subject.task in method.tasks:
+            found.append(common.route(repr(method).removesuffix("()"), "", method, (), (), floor=True))
     return found
+
+
+def _check_tasks(methods: Sequence[Any], task: str) -> None:
+    for method in methods:
+        tasks = getattr(method, "tasks", ())
+        if tasks and task not in tasks:
+            raise SpecError(
+                f"{method!r} serves the task {' or '.join(tasks)}, and these labels are for {task}; leave it out, or "
+                "say what the labels are with --task."
+            )
 
 
 def _plain(losses: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -157,12 +225,17 @@ def _references(written: Any) -> tuple[str, ...]:
     given = written.split(",") if isinstance(written, str) else list(written or ())
     found = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
     if not found:
-        raise SpecError("an encoder is needed; type --encoder timm:resnet50.a1_in1k, or another origin:name.")
+        raise SpecError(
+            "an encoder is needed; type --encoder and an origin:name, such as timm:resnet50.a1_in1k for pictures, "
+            "sentence:all-MiniLM-L6-v2 for texts or hf:facebook/wav2vec2-base for sounds."
+        )
     return found
 
 
 def _alternatives(what: str, written: Any, single: bool = False) -> list[tuple[Any, ...]]:
     """The alternatives that commas separate, or the items of a list that holds them."""
+    if written in ("", ()):
+        return []
     if isinstance(written, str):
         found = [tuple(folder.build(what, call) for call in calls) for calls in spec.parse_alternatives(written)]
     elif isinstance(written, Sequence) and single:

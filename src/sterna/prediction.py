@@ -1,4 +1,4 @@
-"""A saved model and new items -> labels with probabilities."""
+"""A saved model and new items -> answers: labels with probabilities, numbers, or a tag for each word."""
 
 from __future__ import annotations
 
@@ -11,75 +11,118 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sterna import artifact, files, folder, reading
+from sterna import artifact, estimators, files, folder, reading
 from sterna.errors import DataError
-from sterna.records import Items
+from sterna.records import Column, Encoder, Fitted, Items
+from sterna.shipping import ESTIMATOR
 
 CHUNK = 32  # items in memory at a time
+
+Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Class probabilities of new items."""
+    """The answers for new items."""
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    probabilities: np.ndarray  # (n, k)
+    answers: np.ndarray  # (n, k) probabilities or numbers; for tags, one row for each word
     unreadable: tuple[str, ...]  # items that could not be opened, left out
+    task: str = "classify"
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The answers, where they are probabilities."""
+        return self.answers
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The most probable class of each item."""
-        return tuple(self.classes[number] for number in self.probabilities.argmax(axis=1))
+        """The most probable class of each item, or of each word."""
+        return tuple(self.classes[number] for number in self.answers.argmax(axis=1))
 
     def save(self, place: str | Path) -> None:
-        """A CSV with one line for each item: item, label, probability, and one column for each class."""
+        """A CSV: the item, what is predicted, and the probability of each class where there are classes."""
+        task = folder.load("tasks", self.task)()
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["item", "label", "probability", *self.classes])
-        for name, label, row in zip(self.names, self.labels, self.probabilities, strict=True):
-            writer.writerow([name, label, f"{row.max():.6f}", *(f"{value:.6f}" for value in row)])
+        csv.writer(text).writerows(task.rows(self.names, self.classes, self.answers, np.zeros(0, dtype=np.int64)))
         files.write_text(Path(place), text.getvalue())
 
 
 def predict(
-    model: str | Path,
-    items: str | Path | Sequence[str | Path],
-    *,
-    progress: Callable[[int, int], None] | None = None,
+    model: str | Path, items: str | Path | Sequence[str | Path], *, progress: Show | None = None
 ) -> Predictions:
     """Predict new items with the model folder of a run.
 
     Args:
         model: the folder `runs/x/model`.
-        items: files, folders or patterns such as `photos/*.jpg`; one or several.
+        items: files, folders or patterns such as `photos/*.jpg`, tables, or texts; one or several.
         progress: called with how many items are done, of how many.
 
     Raises `DataError` when nothing is found, `EncoderError` when `model` is no model folder.
     """
-    fitted = artifact.load(Path(model))
-    given = [items] if isinstance(items, (str, Path)) else list(items)
-    found, unreadable = _gathered([str(one) for one in given], fitted.encoder.preparation.modality)
-    if not len(found):
-        raise DataError(f"nothing to predict in {', '.join(map(str, given))}; give image files, folders or patterns.")
-    rows = np.arange(len(found))
-    network = fitted.network.eval()
-    answers = []
-    with torch.inference_mode():
-        for frames in reading.frames(found, fitted.encoder.preparation, rows, size=CHUNK):
-            logits = network(fitted.encoder.preparation.tensor(frames)).logits
-            answers.append(torch.softmax(logits.double(), dim=1).numpy())
-            if progress:
-                progress(min(len(answers) * CHUNK, len(found)), len(found))
-    names = tuple(found.name(row) for row in range(len(found)))
-    return Predictions(names, fitted.classes, np.concatenate(answers), unreadable)
+    place = Path(model)
+    given = [str(items)] if isinstance(items, (str, Path)) else [str(one) for one in items]
+    show = progress or (lambda done, total: None)
+    if (place / ESTIMATOR).is_file():
+        return _by_estimator(place, given, show)
+    fitted = artifact.load(place)
+    found, unreadable = _gathered(given, fitted.encoder.preparation.modality)
+    found = _aligned(found, getattr(fitted.encoder.preparation, "columns", ()))
+    answers = _answers(fitted, found, show)
+    task = folder.load("tasks", fitted.task)()
+    each = [task.answers(logits) for logits in answers]
+    names = _names(found, [len(one) if fitted.task == "tag" else 1 for one in each])
+    return Predictions(names, fitted.classes, np.concatenate(each), unreadable, fitted.task)
+
+
+def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
+    config = files.read_json(place / "config.json")
+    found, unreadable = _gathered(given, config["modality"])
+    found = _aligned(found, [Column(name, kind) for name, kind in config["columns"]])
+    raw = [found.read(row, 0) for row in range(len(found))]
+    classes, task = tuple(config["label_names"]), config["sterna"]["task"]
+    answers = estimators.answers(estimators.load(place / ESTIMATOR), raw, task, len(classes))
+    show(len(found), len(found))
+    return Predictions(_names(found, [1] * len(found)), classes, answers, unreadable, task)
+
+
+def _aligned(found: Items, columns: Sequence[Column]) -> Items:
+    """Rows with the columns of the model, in its order and of its kinds."""
+    made: Items = found.aligned(columns) if hasattr(found, "aligned") and columns else found
+    return made
+
+
+@torch.inference_mode()
+def _answers(fitted: Fitted, items: Items, show: Show) -> list[np.ndarray]:
+    """Logits of each item, in order: (1, k), or (w, k) for its words."""
+    encoder: Encoder = fitted.encoder
+    network, preparation = fitted.network.eval(), encoder.preparation
+    lengths = items.lengths
+    order = np.argsort(-lengths, kind="stable") if preparation.ragged and lengths is not None else np.arange(len(items))
+    found: list[np.ndarray] = []
+    for frames in reading.frames(items, preparation, order, size=CHUNK):
+        output = network(preparation.tensor(frames))
+        logits = output.logits.double().numpy()
+        masks = [slice(None)] * len(logits) if output.mask is None else list(output.mask.numpy())
+        found += [np.atleast_2d(one)[mask] for one, mask in zip(logits, masks, strict=True)]
+        show(len(found), len(items))
+    back = np.argsort(order, kind="stable")
+    return [found[place] for place in back]
+
+
+def _names(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
+    return tuple(items.name(row) for row, count in enumerate(counts) for _ in range(count))
 
 
 def _gathered(given: Sequence[str], modality: str) -> tuple[Items, tuple[str, ...]]:
     """The items of the first kind of data that can gather loose items of this modality."""
     for name in folder.names("data"):
         reader = folder.module("data", name)
-        if getattr(reader, "GATHERS", None) == modality:
-            found: tuple[Items, tuple[str, ...]] = reader.gather(given)
+        if modality in getattr(reader, "GATHERS", "").split():
+            several = (modality,) if " " in reader.GATHERS else ()
+            found: tuple[Items, tuple[str, ...]] = reader.gather(given, *several)
+            if not len(found[0]):
+                raise DataError(f"nothing to predict in {', '.join(given)}; give files, folders or patterns.")
             return found
     raise DataError(f"models of {modality} data cannot predict loose files; give a table that sterna fit reads.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class ImagePreparation:
     mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
     std: tuple[float, ...]
     modality: str = "image"
+    ragged: ClassVar[bool] = False
 
     @property
     def hint(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sterna import sequences
 from sterna.errors import DataError, SternaError
 from sterna.records import Augment, Items, Preparation
 
@@ -29,7 +30,7 @@ def frames(
     preparation: Preparation,
     rows: np.ndarray,
     *,
-    size: int,
+    size: int | Sequence[int],
     augment: Augment | None = None,
     seeds: np.ndarray | None = None,
     workers: int | None = None,
@@ -40,23 +41,25 @@ def frames(
         items: what to read.
         preparation: what makes a frame of an item.
         rows: (m,) positions in `items`.
-        size: rows in a chunk; the last may have fewer.
-        augment: its `crop` and `pixels` are applied; None, or neither of them, gives the plain frames.
+        size: rows in a chunk; the last may have fewer. A sequence gives the rows of each chunk in turn.
+        augment: what it does to single items is applied; None, or nothing of the kind, gives the plain frames.
         seeds: (m,) one for each row; needed with `augment`. The same item and seed give the same frame.
         workers: how many read at a time; 0 reads in the calling thread; None takes the cores this process may use.
 
     Yields:
-        (b, ...) frames with b = `size`, or fewer at the end.
+        (b, ...) frames with b = `size`, or fewer at the end; ragged ones padded with zeros to the longest of the chunk.
 
     Raises `DataError` with the item's name when one cannot be read. Plain frames are made by threads, since decoding
     and resizing run outside Python's lock. Augmented ones are made by processes, or in the calling thread where the
     items are in memory: augmentations draw from torch's global generator, which threads would share.
     """
-    augmented = augment is not None and (augment.crop is not None or augment.pixels is not None)
+    augmented = augment is not None and augment.single
     given = np.zeros(0, dtype=np.int64) if seeds is None or not augmented else np.asarray(seeds)
     if augmented and len(given) != len(rows):
         raise ValueError(f"augmented frames need one seed for each row, got {len(given)} for {len(rows)} rows")
-    job = _Job(items, preparation, np.asarray(rows), size, augment if augmented else None, given)
+    sizes = [size] * -(-len(rows) // size) if isinstance(size, int) else list(size)
+    ends = np.minimum(np.cumsum([0, *sizes]), len(rows))
+    job = _Job(items, preparation, np.asarray(rows), ends, augment if augmented else None, given)
     count = min(available_cores() if workers is None else workers, len(rows))
     if augmented:
         alone = count == 0 or (workers is None and (items.in_memory or len(job) < 2))
@@ -76,12 +79,12 @@ class _Job:
     items: Items
     preparation: Preparation
     rows: np.ndarray
-    size: int
+    ends: np.ndarray  # (chunks + 1,) where chunks begin and end among the rows
     augment: Augment | None
     seeds: np.ndarray  # (m,), or (0,) without augmentation
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
+        return len(self.ends) - 1
 
     def __getitem__(self, number: int) -> Tensor | Exception:
         """A chunk, or what went wrong: torch's loader would bury an exception's sentence in a worker's traceback."""
@@ -93,16 +96,16 @@ class _Job:
             return RuntimeError(f"{error}\n\nIn the worker process:\n{traceback.format_exc()}")
 
     def places(self, number: int) -> range:
-        return range(number * self.size, min((number + 1) * self.size, len(self.rows)))
+        return range(int(self.ends[number]), int(self.ends[number + 1]))
 
     def chunk(self, number: int) -> Tensor:
         if self.augment is None:
-            return torch.from_numpy(np.stack([self.frame(place) for place in self.places(number)]))
+            return torch.from_numpy(sequences.padded([self.frame(place) for place in self.places(number)]))
         # One thread, as in a worker process: how a sum is split between threads decides its last bits.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return torch.from_numpy(np.stack([self.seeded(place) for place in self.places(number)]))
+            return torch.from_numpy(sequences.padded([self.seeded(place) for place in self.places(number)]))
         finally:
             torch.set_num_threads(threads)
 
@@ -138,7 +141,7 @@ def _by_threads(job: _Job, count: int) -> Iterator[Tensor]:
             if number < len(job):
                 begun.append([pool.submit(job.frame, place) for place in job.places(number)])
             if number >= AHEAD:
-                yield torch.from_numpy(np.stack([one.result() for one in begun.popleft()]))
+                yield torch.from_numpy(sequences.padded([one.result() for one in begun.popleft()]))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

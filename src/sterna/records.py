@@ -6,8 +6,9 @@ and replaced knowing only this page. Torch is named for type checkers alone: lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from sterna.network import Network
 
-Labels = np.ndarray  # (n,) int64, class numbers
+# What a label is, is the task's to say: (n,) int64 class numbers for classify, (n, k) uint8 for multilabel, (n, k)
+# float64 for regress, and for tag (n,) object, an int64 array for each item with one tag number for each of its words.
+Labels = np.ndarray
 
 
 class Items(Protocol):
@@ -25,22 +28,61 @@ class Items(Protocol):
 
     @property
     def modality(self) -> str:
-        """The kind of item, "image" or "vector"; an encoder states which it can prepare."""
+        """The kind of item: image, vector, text, words, audio or row; an encoder states which it prepares."""
 
     @property
     def in_memory(self) -> bool:
         """True where reading costs nothing worth a worker process."""
 
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """(n,) int64: how long each item is, in letters, words or samples; None where all are alike.
+
+        Items of like length are put into one batch. For words it is the exact number of words.
+        """
+
     def __len__(self) -> int: ...
 
     def read(self, index: int, hint: int) -> Any:
-        """One raw item: for images an upright RGB `PIL.Image`, decoded no smaller than `hint` px on its short side."""
+        """One raw item.
+
+        image: an upright RGB `PIL.Image`, decoded no smaller than `hint` px on its short side. text: `str`, or a pair
+        of them. words: a tuple of `str`. audio: a `Sound`. row: a tuple with a `float`, a `str` or None (missing) for
+        each of `items.columns`. vector: (d,) float32.
+        """
 
     def digest(self, index: int) -> str:
         """A digest of the item's bytes: same bytes, same digest, on every machine."""
 
     def name(self, index: int) -> str:
         """What a person calls the item: its path, or `row 12`."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording, mono."""
+
+    samples: np.ndarray  # (s,) float32 in [-1, 1]
+    rate: int  # samples a second
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of rows."""
+
+    name: str
+    kind: Literal["numeric", "category"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table file mean what, as the person said it; what is empty is found by looking, and stated."""
+
+    text: tuple[str, ...] = ()  # one column, or two for pairs
+    label: tuple[str, ...] = ()  # one column, or several for several values or labels
+    group: str = ""  # examples that share a value stay in one part of a split
+    domain: str = ""  # where examples come from: hospital, speaker, year
+    task: str = ""  # classify, multilabel, regress or tag
 
 
 @dataclass(frozen=True)
@@ -54,8 +96,9 @@ class Table:
 
     items: Items
     rows: np.ndarray  # (m,) int64, positions in `items`
-    labels: Labels  # (m,) or (0,)
-    classes: tuple[str, ...]
+    labels: Labels  # (m, ...) or (0,)
+    classes: tuple[str, ...]  # names of classes, labels, tags, or of the columns of numbers
+    task: str = "classify"  # the file of `tasks/` that says what a label is
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,7 +106,7 @@ class Table:
     def take(self, positions: np.ndarray) -> Table:
         """The sub-selection at `positions` of this table (not of `items`)."""
         labels = self.labels[positions] if len(self.labels) else self.labels
-        return Table(self.items, self.rows[positions], labels, self.classes)
+        return replace(self, rows=self.rows[positions], labels=labels)
 
 
 @dataclass(frozen=True)
@@ -84,6 +127,7 @@ class Loaded:
     parts: np.ndarray  # (n,) of "", "train", "validation", "test": the part a folder layout or column assigns
     findings: tuple[Finding, ...]
     origin: str  # what the person typed
+    domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) names, or (0,) without domains
 
 
 class Sealed:
@@ -134,17 +178,22 @@ class Batch:
     """One mini-batch, ready for the network."""
 
     inputs: Tensor  # (b, ...) what the first moving stage takes
-    labels: Tensor  # (b,) int64 class numbers, or (b, k) float32 soft labels
+    labels: Tensor  # (b,) int64 class numbers, or (b, k) float32: soft labels, several labels, or values
     weights: Tensor  # (b,) float32, mean 1 over a data set without weighting
+    mask: Tensor | None = None  # (b, t) bool where labels are (b, t): which words carry one
+
+    # A loss never meets a mask: before it is called, words that carry a label have become examples of their own, with
+    # features (n, d), logits (n, k), labels (n,) and weights (n,). So every loss works on words as it does on items.
 
 
 @dataclass(frozen=True)
 class Output:
     """What a network makes of a batch."""
 
-    features: Tensor  # (b, d) what the head reads
-    logits: Tensor  # (b, k)
+    features: Tensor  # (b, d) what the head reads; (b, t, d) where each word has its own
+    logits: Tensor  # (b, k) or (b, t, k)
     stages: Mapping[str, Tensor] = field(default_factory=dict)  # outputs of the stages a loss asked for, by name
+    mask: Tensor | None = None  # (b, t) bool: which words there are; None where items have one answer each
 
 
 @dataclass(frozen=True)
@@ -171,8 +220,9 @@ class Setting:
     """What a loss may know before training starts."""
 
     network: Network  # at its start; a term that anchors to it must clone what it keeps
-    class_counts: np.ndarray  # (k,) int64 training examples of each class
+    class_counts: np.ndarray  # (k,) int64 training examples of each class; for multilabel, those that have the label
     classes: tuple[str, ...]
+    count: int = 0  # training examples (words, for tag)
 
 
 Term = Callable[[Step], "Tensor"]  # a built loss: one scalar; an `nn.Module` when it has weights of its own
@@ -194,30 +244,8 @@ class Phase:
     epochs: int | None = None  # None: the schedule's
     patience: int | None = None  # None: the schedule's
     batch_norm: bool = False  # True: BatchNorm statistics of moving stages follow the target data
-
-
-class Feed(Protocol):
-    """The inputs of one phase: rows of a table as the first moving stage takes them."""
-
-    @property
-    def labels(self) -> Labels:
-        """(n,), or (0,) for a part whose labels are sealed."""
-
-    @property
-    def weights(self) -> np.ndarray:
-        """(n,) float32."""
-
-    @property
-    def views(self) -> int:
-        """How many augmented copies of each example are kept; 0 when every epoch makes its own."""
-
-    def __len__(self) -> int: ...
-
-    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
-        """Inputs (size, ...) in the given order of positions; `epoch` picks the augmented view (-1: the clean one)."""
-
-    def batches(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Batch]:
-        """The same with labels and weights, and mixed where the augmentation mixes examples."""
+    loss: str = ""  # an objective, in the grammar, that takes the place of the run's; such a phase is not judged
+    steps: int | None = None  # optimizer steps, instead of epochs
 
 
 @dataclass(frozen=True)
@@ -227,9 +255,17 @@ class Augment:
     crop: Callable[[Any, tuple[int, int]], Any] | None = None  # raw picture, (height, width) -> framed picture
     pixels: Callable[[Any], Any] | None = None  # framed picture -> framed picture of the same size
     mix: Callable[[Batch, int], Batch] | None = None  # batch, number of classes -> batch with soft labels
+    text: Callable[[str], str] | None = None  # a text, or each text of a pair, or each word of a row of words
+    row: Callable[[tuple], tuple] | None = None  # the values of a row
+    sound: Callable[[Sound], Sound] | None = None
     written: str = "none"  # in the grammar, for keys and results
 
-    # `crop` and `pixels` draw from torch's global generator; whoever calls them fences it.
+    # All but `mix` draw from torch's global generator; whoever calls them fences it.
+
+    @property
+    def single(self) -> bool:
+        """Whether anything acts on single items."""
+        return any((self.crop, self.pixels, self.text, self.row, self.sound))
 
 
 class Preparation(Protocol):
@@ -244,11 +280,15 @@ class Preparation(Protocol):
         """The `Items.modality` it takes."""
 
     @property
+    def ragged(self) -> bool:
+        """True where frames of different items have different lengths; they are then packed (see `sequences`)."""
+
+    @property
     def hint(self) -> int:
         """Pixels: the smallest short side at which an item may be decoded without loss for this preparation."""
 
     def frame(self, item: Any, augment: Augment | None = None) -> np.ndarray:
-        """One raw item -> an array of fixed shape, uint8 (h, w, c) for images. Runs in worker processes."""
+        """One raw item -> an array, uint8 (h, w, c) for images; of fixed shape unless ragged. Runs in workers."""
 
     def tensor(self, frames: Tensor) -> Tensor:
         """Stacked frames (b, h, w, c) uint8 -> network input (b, c, h, w) float32, normalised."""
@@ -267,6 +307,14 @@ class Encoder:
     fresh: Callable[[], Network]  # the same architecture with random weights, from the global generator: fence it
     pretrained: bool = True  # False: features made by hand, a floor
     notes: tuple[str, ...] = ()  # what was inferred, said to the person
+    words: Callable[[], Encoder] | None = None  # the twin whose features are (b, t, d), one for each word, for tagging
+    fitted: Callable[[Table], Encoder] | None = (
+        None  # the same with statistics of these training rows, where it has any
+    )
+    describe: Callable[[Sequence[str]], np.ndarray] | None = None  # texts -> (n, d) in the space of its features
+    write: Callable[[Fitted, Path, Mapping[str, Any]], None] | None = (
+        None  # writes the model folder as its library does
+    )
 
 
 @dataclass(frozen=True)
@@ -285,6 +333,7 @@ class Fitted:
     network: Network
     encoder: Any  # the `Encoder` it started from
     classes: tuple[str, ...]
+    task: str = "classify"
 
 
 @dataclass(frozen=True)
@@ -305,7 +354,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to «did transfer help here?», with its evidence. Gains are in accuracy, 0.01 = one point."""
+    """The answer to «did transfer help here?», with its evidence. Gains are in `figure`, 0.01 = one point."""
 
     answer: Literal["helps", "hurts", "equivalent", "undecided"]
     route: str
@@ -315,5 +364,6 @@ class Verdict:
     high: float
     n: int
     needed: int | None  # held-out examples that would settle an undecided answer
-    p_value: float  # exact McNemar, first seed
+    p_value: float  # first seed: McNemar's exact test of zeros and ones, else a paired sign-flip permutation test
     sentence: str
+    figure: str = "accuracy"  # the task's primary one

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sterna import files
+from sterna import files, folder
 from sterna.errors import DataError
 from sterna.records import Outcome, Score, Verdict
+from sterna.verdict import in_words
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,17 @@ class Result:
     environment: Mapping[str, Any]
     warnings: tuple[str, ...]
     folder: str  # where the run lies; `folder/model` is the shipped model
+    task: str = "classify"  # a file of `tasks/`
 
     def __str__(self) -> str:
-        head = ("route", "accuracy", "95 % interval", "macro F1", "log loss", "calibration", "seconds", "")
-        lines = [head, *(_row(summary, self.shipped) for summary in summaries(self.routes))]
+        found, primary = summaries(self.routes), self.verdict.figure
+        task = folder.load("tasks", self.task)
+        shown = [name for name in task.shown if name in found[0].metrics and name != primary]  # type: ignore[attr-defined]
+        seeds = max(one.seeds for one in found)
+        spread = [f"sd of {seeds} seeds"] if seeds > 1 else []
+        names = [in_words(name).removesuffix(" error") for name in (primary, *shown)]
+        head = ("route", names[0], "95 % interval", *spread, *names[1:], "seconds", "")
+        lines = [head, *(_row(one, self.shipped, primary, shown, bool(spread)) for one in found)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         text = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -46,6 +54,7 @@ class Result:
         routes = [asdict(outcome) for outcome in self.routes]
         verdict = asdict(self.verdict)
         return {
+            "task": self.task,
             "routes": routes,
             "shipped": self.shipped,
             "verdict": verdict,
@@ -69,6 +78,7 @@ class Summary:
     seeds: int
     metrics: Mapping[str, Score]
     seconds: float
+    spreads: Mapping[str, float]  # standard deviation of each figure over the seeds; 0 for one seed
 
 
 def summaries(routes: Sequence[Outcome]) -> list[Summary]:
@@ -83,41 +93,51 @@ def summaries(routes: Sequence[Outcome]) -> list[Summary]:
         metrics = {
             metric: Score(*(float(np.mean([getattr(one.metrics[metric], part) for one in mine])) for part in _PARTS))
             for metric in mine[0].metrics
+            if all(metric in one.metrics for one in mine)  # one seed's held-out part may leave a figure undefined
         }
+        spreads = {metric: _spread([one.metrics[metric].value for one in mine]) for metric in metrics}
         seconds = float(np.mean([one.seconds for one in mine]))
-        found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds))
+        found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds, spreads))
     return found
+
+
+def _spread(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 _PARTS = ("value", "low", "high")
 
 
 def points(verdict: Verdict) -> str:
-    """A gain in points of accuracy with its interval: `+3.1 points (1.8 to 4.5)`."""
+    """A gain in points of the primary figure with its interval: `+3.1 points (95 % interval 1.8 to 4.5)`."""
     return f"{100 * verdict.gain:+.1f} points (95 % interval {100 * verdict.low:.1f} to {100 * verdict.high:.1f})"
 
 
-def _row(summary: Summary, shipped: str) -> tuple[str, ...]:
-    accuracy = summary.metrics["accuracy"]
+def _row(summary: Summary, shipped: str, primary: str, shown: Sequence[str], spread: bool) -> tuple[str, ...]:
+    figure = summary.metrics[primary]
     marks = [mark for mark, holds in (("floor", summary.floor), ("ships", summary.name == shipped)) if holds]
     return (
         summary.name,
-        f"{100 * accuracy.value:.1f} %",
-        f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}",
-        f"{summary.metrics['macro_f1'].value:.3f}",
-        f"{summary.metrics['log_loss'].value:.3f}",
-        f"{summary.metrics['calibration_error'].value:.3f}",
+        f"{100 * figure.value:.1f} %",
+        f"{100 * figure.low:.1f} to {100 * figure.high:.1f}",
+        *([f"{100 * summary.spreads[primary]:.1f}"] if spread else []),
+        *(_number(summary.metrics[name].value) if name in summary.metrics else "-" for name in shown),
         f"{summary.seconds:.1f}",
         ", ".join(marks),
     )
 
 
-def load(folder: Path) -> Result:
+def _number(value: float) -> str:
+    """Three decimals, or four digits: errors are in the units of the labels, which may be large or small."""
+    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
+
+
+def load(place: Path) -> Result:
     """The result of a finished run. Raises `DataError` when there is none."""
-    place = folder / "result.json"
-    if not place.is_file():
-        raise DataError(f"{folder} holds no finished run: it has no result.json; run sterna fit with --out {folder}.")
-    kept = json.loads(place.read_text(encoding="utf-8"))
+    record = place / "result.json"
+    if not record.is_file():
+        raise DataError(f"{place} holds no finished run: it has no result.json; run sterna fit with --out {place}.")
+    kept = json.loads(record.read_text(encoding="utf-8"))
     routes = tuple(outcome_from_json(entry) for entry in kept["routes"])
     verdict, *others = (Verdict(**one) for one in (kept["verdict"], *kept["comparisons"]))
     return Result(
@@ -128,7 +148,8 @@ def load(folder: Path) -> Result:
         kept["data"],
         kept["environment"],
         tuple(kept["warnings"]),
-        str(folder),
+        str(place),
+        kept["task"],
     )
 
 

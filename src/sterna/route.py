@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import augmenting, descent, train
-from sterna.errors import EncoderError
+from sterna import augmenting, descent, estimators, folder, train
+from sterna.contracts import Examples, Feed, Given, Linear, Task
+from sterna.errors import EncoderError, SpecError
 from sterna.feeds import PreparedFeed, StoredFeed
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Feed, Items, Phase, Setting, Table, Training
+from sterna.records import Augment, Encoder, Items, Phase, Setting, Table, Training
 from sterna.store import Activations, Store
 
 CHUNK = 256  # rows predicted at a time
+LONG = 32  # the same for items of unequal length, of which each may be long
 
 View = tuple[int, Augment | None]  # a number and what is done to the items; 0 is the clean view
 
@@ -31,9 +32,9 @@ View = tuple[int, Augment | None]  # a number and what is done to the items; 0 i
 class Ran:
     """What running a route gave."""
 
-    network: Network
-    test: np.ndarray  # (n_test, k) probabilities
-    validation: np.ndarray  # (n_validation, k) probabilities
+    model: Any  # the trained `Network`, or the estimator of a method on raw items
+    test: np.ndarray  # (n_test, k) answers; for tags, of all words
+    validation: np.ndarray  # (n_validation, k)
     seconds: float
     history: list[dict[str, Any]]
     notes: tuple[str, ...]
@@ -43,11 +44,12 @@ class Ran:
 class Desk:
     """Where a route is run: the encoder, the data at one seed, the store, and whom to tell."""
 
-    encoder: Encoder
+    encoder: Encoder | None  # None for methods on raw items
     training: Training
     test: Table  # without labels
     weights: np.ndarray  # (n_train,) float32
     seed: int
+    task: Task
     store: Store
     place: Path | None = None  # checkpoint
     fingerprint: str = ""
@@ -59,51 +61,200 @@ class Desk:
 def run(route: Route, desk: Desk) -> Ran:
     """Train the route and predict the held-out part."""
     begin = time.perf_counter()
-    network = start(route, desk).to(_device())
-    phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
-    augment = augmenting.combine([part.build() for part in route.augment], _written(route))
-    tables = _Tables(route, desk, network, augment)
-    tables.fill(phases)
-    recipe = train.Recipe(phases, route.losses, route.optimizer, route.schedule, desk.seed, desk.fingerprint)
-    counts = np.bincount(desk.training.target.labels, minlength=len(desk.training.classes))
-    setting = Setting(network, counts, desk.training.classes)
-    history = train.train(network, recipe, tables.feeds, setting, place=desk.place, report=desk.report)
-    low = min(phase.cut for phase in phases)
+    if desk.encoder is None:
+        return _raw(route, desk, begin)
+    encoder = fitted(desk.encoder, desk.training.target)
+    desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
+    desk, scale = _standardised(desk)
+    network = start(route, encoder, desk).to(_device())
+    history = _features(route, desk, network) if route.shallow else _trained(route, desk, network)
+    low = history.low
     network.move_from(low)
-    suffix = network.suffix(low)
-    test = descent.probabilities(suffix, tables.feed(low, desk.test, training=False), CHUNK)
-    validation = descent.probabilities(suffix, tables.feed(low, desk.training.validation, training=False), CHUNK)
+    if scale is not None:
+        scale.fold(network)
+    suffix, classes = network.suffix(low), desk.training.classes
+    size = LONG if encoder.preparation.ragged else CHUNK
+    test, validation = (
+        descent.answers(suffix, history.tables.feed(low, table, training=False), size, desk.task, classes)
+        for table in (desk.test, desk.training.validation)
+    )
     seconds = time.perf_counter() - begin
-    return Ran(network, test, validation, seconds, history, tuple(desk.notes))
+    return Ran(network, test, validation, seconds, history.entries, tuple(desk.notes))
 
 
-def check(route: Route, encoder: Encoder, modality: str) -> None:
-    """Raises `EncoderError` when the encoder takes another kind of data, or has nothing to transfer."""
-    wanted = encoder.preparation.modality
+def check(route: Route, encoder: Encoder, table: Table, helped: bool) -> None:
+    """Raises `EncoderError` or `SpecError` when the parts of a route do not fit the data or one another.
+
+    `helped`: whether a source data set is given, which can be transferred without pretrained weights.
+    """
+    wanted, modality = encoder.preparation.modality, table.items.modality
+    if table.task == "tag" and encoder.words is not None:
+        wanted = "words"
     if wanted != modality:
         raise EncoderError(
             f"the encoder {encoder.reference} takes {wanted} data, but these data are {modality}; "
             "choose another --encoder."
         )
-    if not (route.floor or encoder.pretrained):
+    if not (route.floor or encoder.pretrained or helped):
         raise EncoderError(
             f"the encoder {encoder.reference} has no pretrained weights to transfer; it runs as a floor anyway, "
-            "choose another --encoder."
+            "choose another --encoder, or give --source."
         )
+    ragged = encoder.preparation.ragged
+    for part in route.augment:
+        fits = [_fitting(place, modality, ragged) for place in part.places]
+        if fits and not any(fits):
+            raise SpecError(f"the augmentation {part!r} does nothing to {modality} data; leave it out.")
 
 
-def start(route: Route, desk: Desk) -> Network:
+def _fitting(place: str, modality: str, ragged: bool) -> bool:
+    """Whether an augmentation that acts at a place acts on this kind of data."""
+    if place == "mix":
+        return not ragged
+    kinds = {"crop": ("image",), "pixels": ("image",), "text": ("text", "words"), "row": ("row",), "sound": ("audio",)}
+    return modality in kinds[place]
+
+
+def opened(encoder: Encoder, task: str) -> Encoder:
+    """The encoder as the task needs it: with features for each word, to tag words.
+
+    Raises `EncoderError` for one that has none.
+    """
+    if task != "tag":
+        return encoder
+    if encoder.words is None:
+        raise EncoderError(
+            f"the encoder {encoder.reference} gives one answer for an item, and tags need one for each word; choose "
+            "one whose stages keep the words, such as hf:bert-base-cased."
+        )
+    return encoder.words()
+
+
+def weighs(encoder: Encoder) -> bool:
+    """Whether the encoder's stages hold weights."""
+    return any(True for _ in encoder.network.stages.parameters())
+
+
+def fitted(encoder: Encoder, table: Table) -> Encoder:
+    """The encoder with statistics of these training rows, where it has any."""
+    return encoder if encoder.fitted is None else encoder.fitted(table)
+
+
+def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
     """The network as training finds it: source weights or random ones, under a head for the target's classes."""
     classes = desk.training.classes
     with torch.random.fork_rng():
         torch.manual_seed(derive(desk.seed, "network"))
-        if not route.tune.pretrained:
-            return desk.encoder.fresh().with_head(len(classes), {})
-        rows = matching_rows(classes, desk.encoder.source_classes)
+        if not route.tune.pretrained and not route.shallow:
+            return encoder.fresh().with_head(len(classes), {})
+        rows = matching_rows(classes, encoder.source_classes)
         if rows:
             named = ", ".join(classes[number] for number in list(rows)[:5])
             desk.notes.append(f"{len(rows)} of {len(classes)} head rows start from the source's: {named}.")
-        return desk.encoder.network.with_head(len(classes), rows)
+        return encoder.network.with_head(len(classes), rows)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The mean and spread of numbers that are learnt, from the training part."""
+
+    mean: np.ndarray  # (k,)
+    spread: np.ndarray  # (k,)
+
+    def fold(self, network: Network) -> None:
+        """Have the head answer in the units of the labels."""
+        weight, bias = (part.detach().cpu().double().numpy() for part in network.head.parameters())
+        network.set_weights(Linear(weight * self.spread[:, None], bias * self.spread + self.mean))
+
+
+def _standardised(desk: Desk) -> tuple[Desk, _Scale | None]:
+    """For numbers: labels of mean 0 and spread 1 over the training part."""
+    training = desk.training
+    if training.target.task != "regress":
+        return desk, None
+    own = training.target.labels[desk.weights > 0]
+    spread = own.std(axis=0)
+    scale = _Scale(own.mean(axis=0), np.where(spread > 0, spread, 1.0))
+    target, validation = (
+        replace(part, labels=(part.labels - scale.mean) / scale.spread)
+        for part in (training.target, training.validation)
+    )
+    return replace(desk, training=replace(training, target=target, validation=validation)), scale
+
+
+@dataclass(frozen=True)
+class _History:
+    """How the weights of a network were found."""
+
+    entries: list[dict[str, Any]]
+    tables: _Tables
+    low: int  # the number of stages that never moved
+
+
+def _trained(route: Route, desk: Desk, network: Network) -> _History:
+    """Weights by the phases of the route's policy."""
+    phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
+    augment = augmenting.combine([part.build() for part in route.augment], _written(route))
+    tables = _Tables(route, desk, network, augment)
+    tables.fill(phases)
+    target = desk.training.target
+    own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
+    recipe = train.Recipe(
+        phases, route.losses, route.optimizer, route.schedule, desk.seed, desk.task, target.task, desk.fingerprint, own
+    )
+    counts = desk.task.counts(target.labels, len(target.classes))
+    many = len(target) if target.task != "tag" else int(counts.sum())
+    setting = Setting(network, counts, target.classes, many)
+    entries = train.train(network, recipe, tables.feeds, setting, place=desk.place, report=desk.report)
+    return _History(entries, tables, min(phase.cut for phase in phases))
+
+
+def _features(route: Route, desk: Desk, network: Network) -> _History:
+    """A head by a method on features."""
+    assert desk.encoder is not None
+    cut = network.depth
+    tables = _Tables(route, desk, network, Augment())
+    tables.fill((Phase("features", cut),))
+    given = _given(desk, lambda table: _gathered(tables.feed(cut, table, False)), desk.encoder.describe)
+    network.set_weights(route.tune.fit(given))
+    return _History([], tables, cut)
+
+
+def _raw(route: Route, desk: Desk, begin: float) -> Ran:
+    """An estimator on raw items."""
+    training = desk.training
+    task, count = training.target.task, len(training.classes)
+    model = route.tune.fit(_given(desk, _items, None))
+    test, validation = (
+        estimators.answers(model, _items(table), task, count) for table in (desk.test, training.validation)
+    )
+    return Ran(model, test, validation, time.perf_counter() - begin, [], tuple(desk.notes))
+
+
+def _given(desk: Desk, inputs: Callable[[Table], Any], describe: Callable[[Sequence[str]], np.ndarray] | None) -> Given:
+    """What a method of `shallow/` may see."""
+    target, validation = desk.training.target, desk.training.validation
+    return Given(
+        target=Examples(inputs(target), target.labels, desk.weights),
+        validation=Examples(inputs(validation), validation.labels, _ones(validation)),
+        classes=target.classes,
+        task=target.task,
+        seed=desk.seed,
+        columns=getattr(target.items, "columns", ()),
+        describe=describe,
+    )
+
+
+def _items(table: Table) -> list[Any]:
+    return [table.items.read(int(row), 0) for row in table.rows]
+
+
+def _ones(table: Table) -> np.ndarray:
+    return np.ones(len(table), dtype=np.float32)
+
+
+def _gathered(feed: Feed) -> np.ndarray:
+    return np.concatenate([inputs.float().numpy() for inputs in feed.inputs(np.arange(len(feed)), CHUNK, -1)])
 
 
 @dataclass
@@ -119,11 +270,15 @@ class _Tables:
 
     def fill(self, phases: tuple[Phase, ...]) -> None:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
-        if not self.route.tune.pretrained:
-            return
         desk = self.desk
-        self.views = self.route.schedule.views if self.augment.crop or self.augment.pixels else 0
-        cuts = [cut for cut in sorted({phase.cut for phase in phases if phase.cut > 0}) if self._affordable(cut)]
+        wanted = sorted({phase.cut for phase in phases})
+        if not self.route.tune.pretrained or self.network.depth == 0:
+            wanted = [cut for cut in wanted if cut == 0]
+        self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
+        # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
+        if not self._encoder.preparation.ragged or (self.augment.single and not self.views):
+            wanted = [cut for cut in wanted if cut > 0]
+        cuts = [cut for cut in wanted if self._affordable(cut)]
         if not cuts:
             return
         target, shared = desk.training.target, desk.training.validation.items
@@ -134,9 +289,14 @@ class _Tables:
         views = [(number, self.augment) for number in range(1, self.views + 1)]
         self._compute(target.items, cuts, views, target.rows)
 
+    @property
+    def _encoder(self) -> Encoder:
+        assert self.desk.encoder is not None
+        return self.desk.encoder
+
     def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
         desk = self.desk
-        found = desk.store.activations(desk.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
+        found = desk.store.activations(self._encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
         self.stored.update({(id(items), *key): value for key, value in found.items()})
 
     def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
@@ -146,22 +306,20 @@ class _Tables:
 
     def feed(self, cut: int, table: Table, training: bool) -> Feed:
         """The inputs of one table at a cut."""
-        weights = self.desk.weights if training else np.ones(len(table), dtype=np.float32)
+        weights = self.desk.weights if training else _ones(table)
         augment = self.augment if training else Augment()
         clean = self.stored.get((id(table.items), cut, 0))
         if clean is not None:
             numbers = range(1, self.views + 1) if training else ()
             augmented = [self.stored[(id(table.items), cut, number)] for number in numbers]
-            return StoredFeed(clean, augmented, table.rows, table.labels, weights, augment, len(table.classes))
+            return StoredFeed(clean, augmented, table, weights, augment)
         prefix = _Frozen(self.network, cut) if cut else None
-        return PreparedFeed(table, weights, self.desk.encoder.preparation, augment, self.desk.seed, prefix)
+        return PreparedFeed(table, weights, self._encoder.preparation, augment, self.desk.seed, prefix)
 
     def _affordable(self, cut: int) -> bool:
         """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""
-        items = self.desk.training.target.items
-        _, shapes = self.desk.store.plan(self.desk.encoder, items, np.arange(len(items)))
-        wanted = math.prod(shapes[cut]) * 4 * len(items) * (1 + self.views)
-        return wanted <= self.desk.store.limit / 2
+        wanted = self.desk.store.room(self._encoder, self.desk.training.target.items, cut)
+        return wanted * (1 + self.views) <= self.desk.store.limit / 2
 
 
 @dataclass(frozen=True)

@@ -22,5 +22,6 @@ class Settings:
         0.2, "share of the rest that chooses between routes and stops training", Range(0, 0.9, True)
     )
     floors: str = option("all", "what transfer is measured against", Choice(("all", "scratch", "classical")))
+    domain: str = option("", "the target's value in the column of domains; all other domains are its source")
     source_weight: float = option(1.0, "weight of a source example against a target example", Range(0, low_open=True))
     margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))

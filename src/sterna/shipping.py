@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sterna import artifact, files, reading
 from sterna.records import Fitted, Table
 from sterna.result import Result, summaries
 
 EXAMPLES = 8  # items on which a saved model must agree with the one in memory
+ESTIMATOR = "model.skops"  # the file of a model that is no network
+HOW = {  # to open a saved model without sterna, by its library
+    "timm": 'model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER", pretrained=True)',
+    "torchvision": "model = torchvision.models.get_model(architecture, num_classes=n), then load_state_dict",
+    "transformers": "model = transformers.AutoModelForSequenceClassification.from_pretrained(PATH_OF_THIS_FOLDER)",
+    "sentence-transformers": "scores = sentence_transformers.SentenceTransformer(PATH_OF_THIS_FOLDER).encode(texts)",
+    "scikit-learn": "sterna predict PATH_OF_THIS_FOLDER FILES",
+}
 
 
 def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
@@ -19,26 +28,46 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     rows = table.rows[:EXAMPLES]
     preparation = fitted.encoder.preparation
     frames = next(iter(reading.frames(table.items, preparation, rows, size=len(rows), workers=0)))
-    facts = {"shipped": result.shipped, "verdict": result.verdict.sentence}
-    artifact.save(fitted, place / "model", preparation.tensor(frames), card(fitted, result), facts)
+    facts = {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence}
+    origin = f"{result.shipped} from {fitted.encoder.reference}"
+    made = card(origin, fitted.classes, _how(fitted.encoder.config), result)
+    artifact.save(fitted, place / "model", preparation.tensor(frames), made, facts)
 
 
-def card(fitted: Fitted, result: Result) -> str:
+def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> None:
+    """Write `place/model` for a route without a network: the estimator, what it takes and what it answers."""
+    items = table.items
+    config = {
+        "library": "scikit-learn",
+        "modality": items.modality,
+        "columns": [[column.name, column.kind] for column in getattr(items, "columns", ())],
+        "label_names": list(table.classes),
+        "sterna": {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence},
+    }
+    model = place / "model"
+    model.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(model / ESTIMATOR, (kept / ESTIMATOR).read_bytes())
+    files.write_text(model / "README.md", card(result.shipped, table.classes, HOW["scikit-learn"], result))
+    files.write_json(model / "config.json", config)
+
+
+def _how(config: Mapping[str, Any]) -> str:
+    """How to open a model without sterna."""
+    return HOW.get(str(config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER FILES")
+
+
+def card(title: str, classes: Sequence[str], how: str, result: Result) -> str:
     """The model card, in Markdown."""
     shipped = next(one for one in summaries(result.routes) if one.name == result.shipped)
     rows = [
         f"| {name.replace('_', ' ')} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
         for name, one in shipped.metrics.items()
     ]
-    how = {
-        "timm": 'model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER", pretrained=True)',
-        "torchvision": "model = torchvision.models.get_model(architecture, num_classes=n), then load_state_dict",
-    }.get(str(fitted.encoder.config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER photos/")
     return "\n".join(
         [
-            f"# {result.shipped} from {fitted.encoder.reference}",
+            f"# {title}",
             "",
-            f"Classes: {', '.join(fitted.classes)}.",
+            f"Answers: {', '.join(classes)}.",
             "",
             f"    {how}",
             "",

@@ -1,7 +1,8 @@
 """Which examples are trained on, which choose between routes, and which are held out for the final report.
 
-Stratified by class; examples of one group (copies, one patient) stay together; a given division is followed. The same
-seed and the same data give the same split.
+Stratified by class, or by what the task puts in its place (ranges of a number, the rarest of several labels). Examples
+of one group (copies, one patient) stay together; a given division is followed. The same seed and the same data give the
+same split.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ _STRONGEST = ("test", "validation", "train")  # which part a group without its o
 
 
 @dataclass(frozen=True)
+class Strata:
+    """What every part of a split should hold in like shares."""
+
+    numbers: np.ndarray  # (n,) int64, for each example of the table
+    names: tuple[str, ...]
+    strict: bool = True  # each must be in train and in test: a class must, a range of numbers need not
+
+
+@dataclass(frozen=True)
 class _Pool:
     """Examples to be divided, by group."""
 
@@ -34,9 +44,23 @@ class _Pool:
     totals: np.ndarray  # (k,) examples of each class
     units: np.ndarray  # (k,) groups that hold each class
     classes: tuple[str, ...]
+    strict: bool
 
 
-def split(loaded: Loaded, *, seed: int, test: float = 0.2, validation: float = 0.2, shots: int | None = None) -> Split:
+def by_class(table: Table) -> Strata:
+    """The strata of labels that are class numbers."""
+    return Strata(table.labels, table.classes)
+
+
+def split(
+    loaded: Loaded,
+    *,
+    seed: int,
+    test: float = 0.2,
+    validation: float = 0.2,
+    shots: int | None = None,
+    strata: Strata | None = None,
+) -> Split:
     """Divide a data set into train, validation and test.
 
     Where the data bring a test part it stays as it is, and so does a validation part; what they do not bring is taken
@@ -49,11 +73,14 @@ def split(loaded: Loaded, *, seed: int, test: float = 0.2, validation: float = 0
         validation: share of what is not test, in [0, 1).
         shots: train and validation together hold this many examples of each class, `max(1, round(shots * validation))`
             of them for validation; the rest is test, or left out where the data bring a test part. Groups stay whole,
-            so where they do not add up to the number, the nearest is taken.
+            so where they do not add up to the number, the nearest is taken. Without classes it is the number of
+            examples for each stratum.
+        strata: what to divide evenly; None takes the classes.
 
     Raises `DataError` when a class cannot be in both train and test.
     """
     _check(test, validation, shots)
+    strata = strata or by_class(loaded.table)
     parts = _followed(loaded.groups, loaded.parts)
     held, watched = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "validation")
     rest = np.flatnonzero((parts != "test") & (parts != "validation"))
@@ -61,19 +88,20 @@ def split(loaded: Loaded, *, seed: int, test: float = 0.2, validation: float = 0
     few = min(max(1, round(shots * validation)), shots - 1) if shots and validation else 0
     if shots:
         wanted = shots - few if given_validation else shots
-        rest, left = _shots(_pool(loaded, rest), wanted, derive(seed, "shots"), not given_test)
+        rest, left = _shots(_pool(loaded, rest, strata), wanted, derive(seed, "shots"), not given_test)
         held = held if given_test else left
         if given_validation:
-            watched, _ = _shots(_pool(loaded, watched), few, derive(seed, "validation"), False)
+            watched, _ = _shots(_pool(loaded, watched, strata), few, derive(seed, "validation"), False)
     elif not given_test and test:
-        pool = _pool(loaded, rest)
+        pool = _pool(loaded, rest, strata)
         _both_sides(pool)
         held, rest = _draw(pool, _share(pool.totals, test), derive(seed, "test"), True, True)
     if not given_validation and validation:
-        pool = _pool(loaded, rest)
-        quota = np.minimum(pool.totals - 1, few) if shots else _share(pool.totals, validation)
+        pool = _pool(loaded, rest, strata)
+        quota = np.minimum(pool.totals - 1, few).clip(0) if shots else _share(pool.totals, validation)
         watched, rest = _draw(pool, quota, derive(seed, "validation"), False, True)
-    _all_learnt(loaded.table, rest)
+    if strata.strict:
+        _all_learnt(strata, rest)
     return Split(rest, watched, held, seed)
 
 
@@ -131,10 +159,19 @@ def _check(test: float, validation: float, shots: int | None) -> None:
 
 
 def _keys(table: Table) -> list[tuple[str, ...]]:
-    """Name, class and digest of each example of the table."""
-    rows, labels = table.rows.tolist(), table.labels.tolist()
-    items, classes = table.items, table.classes
-    return [(items.name(row), classes[label], items.digest(row)) for row, label in zip(rows, labels, strict=True)]
+    """Name, label and digest of each example of the table."""
+    items = table.items
+    return [
+        (items.name(row), _written(label, table), items.digest(row))
+        for row, label in zip(table.rows.tolist(), table.labels, strict=True)
+    ]
+
+
+def _written(label: Any, table: Table) -> str:
+    """A label in words that stay the same while the data do."""
+    if table.labels.dtype != object and table.labels.ndim == 1:
+        return table.classes[label]
+    return " ".join(format(value, "g") for value in np.asarray(label).tolist())
 
 
 def _followed(groups: np.ndarray, parts: np.ndarray) -> np.ndarray:
@@ -145,15 +182,17 @@ def _followed(groups: np.ndarray, parts: np.ndarray) -> np.ndarray:
     return followed
 
 
-def _pool(loaded: Loaded, rows: np.ndarray) -> _Pool:
-    labels, classes = loaded.table.labels[rows], loaded.table.classes
+def _pool(loaded: Loaded, rows: np.ndarray, strata: Strata) -> _Pool:
+    labels, classes = strata.numbers[rows], strata.names
     unit = np.unique(loaded.groups[rows], return_inverse=True)[1].ravel()
     codes, sizes = np.unique(unit * len(classes) + labels, return_counts=True)
     counts: list[Counts] = [[] for _ in range(int(unit.max(initial=-1)) + 1)]
     for code, size in zip(codes.tolist(), sizes.tolist(), strict=True):
         counts[code // len(classes)].append((code % len(classes), size))
     totals = np.bincount(labels, minlength=len(classes))
-    return _Pool(rows, unit, counts, totals, np.bincount(codes % len(classes), minlength=len(classes)), classes)
+    return _Pool(
+        rows, unit, counts, totals, np.bincount(codes % len(classes), minlength=len(classes)), classes, strata.strict
+    )
 
 
 def _share(totals: np.ndarray, share: float) -> np.ndarray:
@@ -172,7 +211,7 @@ def _shots(pool: _Pool, wanted: int, seed: int, leave: bool) -> tuple[np.ndarray
     """`wanted` examples of each class, and the others, of which there must be one of each class if `leave`."""
     needed = wanted + leave
     scarce = [name for name, total in zip(pool.classes, pool.totals.tolist(), strict=True) if total < needed]
-    if scarce:
+    if scarce and pool.strict:
         total = int(pool.totals[pool.classes.index(scarce[0])])
         raise DataError(
             f"shots needs {needed} examples of each class{', one of them to test on' if leave else ''}, and "
@@ -180,11 +219,13 @@ def _shots(pool: _Pool, wanted: int, seed: int, leave: bool) -> tuple[np.ndarray
         )
     if leave:
         _both_sides(pool)
-    return _draw(pool, np.full(len(pool.classes), wanted), seed, True, leave)
+    return _draw(pool, np.minimum(wanted, pool.totals), seed, True, leave)
 
 
 def _both_sides(pool: _Pool) -> None:
     """Raises `DataError` for a class that is whole only on one side."""
+    if not pool.strict:
+        return
     single = [name for name, units in zip(pool.classes, pool.units.tolist(), strict=True) if units == 1]
     if single:
         total = int(pool.totals[pool.classes.index(single[0])])
@@ -212,6 +253,7 @@ def _draw(pool: _Pool, quota: np.ndarray, seed: int, in_taken: bool, in_left: bo
         the rows taken and the rows left, sorted.
     """
     generator = np.random.default_rng(seed)
+    in_taken, in_left = in_taken and pool.strict, in_left and pool.strict
     for _ in range(_TRIES):
         order = generator.permutation(len(pool.counts)).tolist()
         taken = _filled(pool, quota, order)
@@ -266,10 +308,10 @@ def _mend(pool: _Pool, order: Sequence[int], taken: list[bool], in_taken: bool, 
     return []
 
 
-def _all_learnt(table: Table, train: np.ndarray) -> None:
-    absent = np.setdiff1d(np.arange(len(table.classes)), table.labels[train])
+def _all_learnt(strata: Strata, train: np.ndarray) -> None:
+    absent = np.setdiff1d(np.arange(len(strata.names)), strata.numbers[train])
     if len(absent):
         raise DataError(
-            f"class '{table.classes[absent[0]]}' has no example left to learn from, only ones in the given validation "
+            f"class '{strata.names[absent[0]]}' has no example left to learn from, only ones in the given validation "
             "or test part; add training examples, or remove the class."
         )

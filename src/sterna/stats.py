@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, stdtrit
 
 _BLOCK = 1 << 20  # counts held at once while resampling: 8 MB, whatever the number of draws
 
@@ -35,6 +35,24 @@ def exact_bound(n: int, level: float = 0.95) -> float:
     examples without an error do show. Its mirror image 1 - bound serves when none was a hit.
     """
     return float(((1 - level) / 2) ** (1 / n))
+
+
+def expanded(draws: np.ndarray, centre: float, n: int) -> np.ndarray:
+    """Bootstrap draws of a mean spread about `centre` for a sample of n (Hesterberg 2014, arXiv 1411.5279).
+
+    n values resampled understate their own variance by (n - 1) / n and know nothing of the heavier tails of a mean that
+    is divided by its estimated error. Both are mended by the factor sqrt(n / (n - 1)) t_{0.975, n - 1} / 1.96: 1.22 for
+    ten values, 1.02 for a hundred. Differences that are 0 count for nothing here, so that few large ones among many
+    zeros are treated as few.
+
+    Args:
+        draws: (b,) means.
+        centre: the observed mean.
+        n: values that are not 0.
+    """
+    n = max(n, 2)
+    factor = math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, 0.975)) / 1.96
+    return centre + (draws - centre) * factor
 
 
 @dataclass(frozen=True)
@@ -175,16 +193,46 @@ def mcnemar(first_only: int, second_only: int) -> float:
     return min(1.0, 2 * float(bdtr(min(first_only, second_only), first_only + second_only, 0.5)))
 
 
-def needed_examples(discordant: float, gain: float, margin: float = 0.0) -> float:
+def sign_flips(differences: np.ndarray, generator: np.random.Generator, draws: int = 10_000) -> float:
+    """Two-sided p value of the paired permutation test (Fisher 1935; Good 2005, section 3.7).
+
+    Where two methods are alike, each difference could as well have had the other sign. The value is the share of sign
+    patterns whose sum is as far from 0 as the observed one: of all 2^m patterns of the m differences that are not 0
+    where these are no more than the draws, else of random ones, the observed one counted with them.
+
+    Args:
+        differences: (n,) method minus method on the same example.
+        generator: source of randomness.
+        draws: random patterns; 10,000 give a p value of 0.05 to about 0.002.
+    """
+    moved = differences[differences != 0]
+    m = len(moved)
+    observed = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()  # equal sums must not differ by rounding
+    if 2**m <= draws:
+        patterns = (np.arange(2**m)[:, None] >> np.arange(m)) & 1
+        return float((np.abs((2 * patterns - 1) @ moved) >= observed).mean())
+    extreme, size = 1, max(1, _BLOCK // m)
+    for start in range(0, draws, size):
+        block = min(size, draws - start)
+        bits = np.unpackbits(
+            np.frombuffer(generator.bytes(block * -(-m // 8)), dtype=np.uint8).reshape(block, -1), axis=1
+        )
+        sums = 2 * (bits[:, :m].astype(float) @ moved) - moved.sum()
+        extreme += int((np.abs(sums) >= observed).sum())
+    return extreme / (draws + 1)
+
+
+def needed_examples(moment: float, gain: float, margin: float = 0.0) -> float:
     """How many held-out examples would decide, with probability 0.8, whether two methods differ.
 
-    n = (1.96 + 0.84)^2 (d - g^2) / g^2, where d - g^2 is the variance of one paired difference (Connett, Smith &
+    n = (1.96 + 0.84)^2 (m - g^2) / g^2, where m - g^2 is the variance of one paired difference (Connett, Smith &
     McHugh 1987). When the gain lies inside the margin, the distance g to zero gives way to the distance margin - |g| if
     that is larger: showing equivalence is then the cheaper decision.
 
     Args:
-        discordant: d, the share of examples that exactly one of the two methods gets right.
-        gain: g, difference in accuracy.
+        moment: m, the mean square of the paired differences; for hits and misses, the share of examples that exactly
+            one of the two methods gets right.
+        gain: g, the mean difference.
         margin: differences up to this one do not matter.
 
     Returns:
@@ -193,4 +241,4 @@ def needed_examples(discordant: float, gain: float, margin: float = 0.0) -> floa
     distance = max(abs(gain), margin - abs(gain))
     if distance <= 0:
         return math.inf
-    return (1.96 + 0.84) ** 2 * (discordant - gain**2) / distance**2
+    return (1.96 + 0.84) ** 2 * (moment - gain**2) / distance**2

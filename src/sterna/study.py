@@ -6,6 +6,7 @@ and validation parts, the held-out part is predicted once, and only then scored.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
@@ -13,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
-from sterna import files, mixing, opening, plan, route, score, shipping, splitting
+from sterna import estimators, files, folder, mixing, opening, plan, route, score, shipping, splitting
 from sterna.conclusion import Conclusion, Trial, conclude
+from sterna.contracts import Task
 from sterna.environment import environment
 from sterna.errors import SpecError, TrainingError
-from sterna.plan import Route, Words
-from sterna.records import Encoder, Fitted, Loaded, Sealed, Split, Training
+from sterna.plan import Route, Subject, Words
+from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Training
 from sterna.result import Result
 from sterna.result import load as load_result
 from sterna.settings import Settings
+from sterna.splitting import Strata
 from sterna.store import Store
 from sterna.watching import Watch
 
@@ -33,13 +37,15 @@ PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a r
 def fit(
     data: str | Path,
     *,
-    encoder: Any,
-    tune: Any = "probe, partial",
-    loss: Any = "cross_entropy",
+    encoder: Any = "",
+    tune: Any = "",
+    loss: Any = "",
+    method: Any = "",
     augment: Any = "none",
     optimizer: Any = "adamw",
     schedule: Any = "",
     source: str | Path | None = None,
+    columns: Columns | None = None,
     out: str | Path | None = None,
     settings: Settings | str = "",
     store: Store | None = None,
@@ -48,14 +54,19 @@ def fit(
     """Fit a model to `data` by several routes, compare them with no-transfer floors, and ship the best.
 
     Args:
-        data: a folder of class folders, a table of path and label, an .npz file, or `sklearn:digits`.
-        encoder: `"timm:resnet50.a1_in1k"`, `"local:FOLDER"`, several separated by commas, or a list.
-        tune: which weights move; alternatives separated by commas, each becomes a route.
-        loss: what they are asked for; a sum, alternatives separated by commas.
+        data: a folder of class folders (pictures, texts, sounds), a table (.csv, .tsv, .jsonl, .parquet) of texts, of
+            paths or of rows, a CoNLL file, an .npz file, or `sklearn:digits`.
+        encoder: `"timm:resnet50.a1_in1k"`, `"hf:bert-base-uncased"`, `"sentence:NAME"`, `"local:FOLDER"`, several
+            separated by commas, or a list. Tables of rows need none.
+        tune: which weights move; alternatives separated by commas, each becomes a route. "probe, partial" where
+            neither this nor `method` is given.
+        loss: what they are asked for; a sum, alternatives separated by commas. By default what the task names.
+        method: methods on features, without training of stages: "prototypes, zero_shot".
         augment: augmentations of training examples, a sum.
         optimizer: one of sgd, momentum, adagrad, rmsprop, adam, adamw, with options.
         schedule: `"epochs=30, patience=5"`; see `sterna.schedule.Schedule`.
-        source: a related labelled data set with some of the same class names, mixed into the training part.
+        source: a related labelled data set, mixed into the training part of the routes but not of the floors.
+        columns: which columns of a table mean what, and the task; what is empty is found by looking.
         out: the folder of the run, `runs/<name of the data>` by default. The same call on the same folder goes on
             where it was interrupted; a finished run is read back.
         settings: `"seeds=3, shots=10"`: seeds, the split, the floors; see `sterna.settings.Settings`.
@@ -68,19 +79,25 @@ def fit(
     """
     chosen, watch = plan.settings(settings), watch or Watch()
     plan.schedule(schedule)
-    loaded = _opened(str(data), watch, "checking the data")
-    words = Words(encoder, tune, loss, augment, optimizer, schedule)
-    routes = plan.routes(words, chosen, loaded.table.items.modality)
-    related = _opened(str(source), watch, "checking the source") if source else None
+    loaded, related = _data(str(data), source, columns or Columns(), chosen, watch)
+    table = loaded.table
+    words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
+    routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
     mark = plan.fingerprint(routes, chosen, _digest(loaded) + (_digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / _slug(Path(str(data)).name)
     finished = _finished(place, mark)
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
-    encoders = {reference: opening.open_encoder(reference) for reference in dict.fromkeys(r.encoder for r in routes)}
+    encoders = {
+        reference: route.opened(opening.open_encoder(reference), table.task)
+        for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
+    }
+    # Features without weights have nothing that could start at random.
+    routes = tuple(one for one in routes if one.raw or one.tune.pretrained or route.weighs(encoders[one.encoder]))
     for one in routes:
-        route.check(one, encoders[one.encoder], loaded.table.items.modality)
+        if not one.raw:
+            route.check(one, encoders[one.encoder], table, related is not None)
     for note in (note for opened in encoders.values() for note in opened.notes):
         watch.say(note)
     files.write_json(place / PLAN, {"fingerprint": mark, "routes": [one.written() for one in routes]})
@@ -103,6 +120,12 @@ class Study:
     watch: Watch
     warnings: list[str] = field(default_factory=list)
 
+    @functools.cached_property
+    def task(self) -> Task:
+        """What a label of these data is."""
+        made: Task = folder.load("tasks", self.loaded.table.task)()
+        return made
+
     def run(self) -> Result:
         """All routes at all seeds, then the conclusion, then the model."""
         trials = []
@@ -117,7 +140,8 @@ class Study:
         for needed, floor in (("route", False), ("floor", True)):
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
-        return self._ship(conclude(trials, self.settings), trials)
+        conclusion = conclude(trials, self.settings, self.task, self.loaded.table.classes)
+        return self._ship(conclusion, trials)
 
     def _ship(self, conclusion: Conclusion, trials: list[Trial]) -> Result:
         """Save the model, the held-out predictions and the result, the result last."""
@@ -130,25 +154,32 @@ class Study:
             environment(),
             tuple(self.warnings),
             str(self.place),
+            self.loaded.table.task,
         )
         chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = self._split(chosen.seed)
-        fitted = self._fitted(chosen.route, chosen.seed)
-        shipping.ship(fitted, self.loaded.table.take(split.test), self.place, result)
         table = self.loaded.table
-        names = [table.items.name(int(row)) for row in table.rows[split.test]]
-        lines = score.held_out_rows(names, table.classes, chosen.test, chosen.sealed)
+        held = table.take(split.test)
+        if chosen.route.raw:
+            shipping.ship_estimator(self._folder(chosen.route, chosen.seed), held, self.place, result)
+        else:
+            shipping.ship(self._fitted(chosen.route, chosen.seed), held, self.place, result)
+        names = [table.items.name(int(row)) for row in held.rows]
+        lines = score.held_out_rows(self.task, names, table.classes, chosen.test, chosen.sealed)
         shipping.write_predictions(self.place, lines)
         result.save()
-        for weights in self.place.glob("routes/*/weights.safetensors"):
-            weights.unlink()  # the model that ships is in place/model
+        for name in ("weights.safetensors", shipping.ESTIMATOR):
+            for weights in self.place.glob(f"routes/*/{name}"):
+                weights.unlink()  # the model that ships is in place/model
         return result
 
     def _fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
-        network = route.start(chosen, self._desk(chosen, seed, self._split(seed)))
+        desk = self._desk(chosen, seed, self._split(seed))
+        encoder = route.fitted(self.encoders[chosen.encoder], desk.training.target)
+        network = route.start(chosen, encoder, desk)
         network.load_state_dict(load_file(str(self._folder(chosen, seed) / "weights.safetensors")))
-        return Fitted(network.eval(), self.encoders[chosen.encoder], self.loaded.table.classes)
+        return Fitted(network.eval(), encoder, self.loaded.table.classes, self.loaded.table.task)
 
     def _data(self) -> dict[str, Any]:
         """The `data` entry of the result."""
@@ -156,7 +187,7 @@ class Study:
         parts = {"train": split.train, "validation": split.validation, "test": split.test}
         counts = {
             name: dict(
-                zip(table.classes, np.bincount(table.labels[rows], minlength=len(table.classes)).tolist(), strict=True)
+                zip(table.classes, self.task.counts(table.labels[rows], len(table.classes)).tolist(), strict=True)
             )
             for name, rows in parts.items()
         }
@@ -166,6 +197,8 @@ class Study:
         return {
             "origin": self.loaded.origin,
             "n": len(table),
+            "task": table.task,
+            "sizes": {name: len(rows) for name, rows in parts.items()},
             "classes": list(table.classes),
             "counts": counts,
             "digest": _digest(self.loaded),
@@ -178,8 +211,17 @@ class Study:
         if kept.exists():
             return splitting.from_json(files.read_json(kept), self.loaded)
         wanted = self.settings
+        table = self.loaded.table
+        numbers = self.task.strata(table.labels, len(table.classes))
+        strict = table.task == "classify"
+        names = table.classes if strict else tuple(map(str, range(int(numbers.max(initial=0)) + 1)))
         split = splitting.split(
-            self.loaded, seed=seed, test=wanted.test, validation=wanted.validation, shots=wanted.shots
+            self.loaded,
+            seed=seed,
+            test=wanted.test,
+            validation=wanted.validation,
+            shots=wanted.shots,
+            strata=Strata(numbers, names, strict),
         )
         files.write_json(kept, splitting.to_json(split, self.loaded))
         return split
@@ -206,18 +248,19 @@ class Study:
         table = self.loaded.table
         target = table.take(split.train)
         weights = np.ones(len(target), dtype=np.float32)
-        if self.related is not None:
+        if self.related is not None and not chosen.floor:
             target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
             if seed == 0 and chosen is self.routes[0]:
                 self.watch.say(finding.sentence)
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         folder = self._folder(chosen, seed)
         return route.Desk(
-            self.encoders[chosen.encoder],
+            None if chosen.raw else self.encoders[chosen.encoder],
             Training(target, table.take(split.validation)),
             test,
             weights,
             seed,
+            self.task,
             self.store,
             place=folder / "checkpoint.pt",
             fingerprint=self.mark,
@@ -238,24 +281,45 @@ def _keep(ran: route.Ran, folder: Path) -> None:
     """Write what a route gave; `done.json` comes last and says that the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
-    state = ran.network.state_dict()
-    save_file(
-        {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
-        str(folder / "weights.safetensors"),
-    )
+    if isinstance(ran.model, torch.nn.Module):
+        state = ran.model.state_dict()
+        save_file(
+            {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
+            str(folder / "weights.safetensors"),
+        )
+    else:
+        estimators.save(ran.model, folder / shipping.ESTIMATOR)
     files.write_json(folder / "history.json", ran.history)
     files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
 def _where(title: str, at: Any) -> str:
-    return f"{title}: {at.phase}, epoch {at.epoch}, validation accuracy {100 * at.accuracy:.1f} %"
+    judged = "" if at.value is None else f", validation {at.figure.replace('_', ' ')} {100 * at.value:.1f} %"
+    return f"{title}: {at.phase}, epoch {at.epoch}{judged}"
 
 
-def _opened(reference: str, watch: Watch, what: str) -> Loaded:
-    loaded = opening.open_data(reference, lambda done, total: watch.advance(what, done, total))
+def _data(
+    data: str, source: str | Path | None, columns: Columns, settings: Settings, watch: Watch
+) -> tuple[Loaded, Loaded | None]:
+    """The target and its source, from two data sets or from the domains of one."""
+    loaded = _opened(data, columns, watch, "checking the data")
+    if settings.domain:
+        if source:
+            raise SpecError(
+                "the source is either another data set (--source) or other domains, not both; leave one out."
+            )
+        target, others = mixing.by_domain(loaded, settings.domain)
+        watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
+        return target, others
+    return loaded, _opened(str(source), columns, watch, "checking the source") if source else None
+
+
+def _opened(reference: str, columns: Columns, watch: Watch, what: str) -> Loaded:
+    loaded = opening.open_data(reference, columns, lambda done, total: watch.advance(what, done, total))
     table = loaded.table
-    watch.say(f"{reference}: {len(table)} examples of {len(table.classes)} classes.")
+    nouns = {"classify": "classes", "multilabel": "labels", "regress": "columns of numbers", "tag": "tags"}
+    watch.say(f"{reference}: {len(table)} examples, {len(table.classes)} {nouns[table.task]} (task {table.task}).")
     for finding in loaded.findings:
         watch.say(finding.sentence)
     return loaded
@@ -278,8 +342,9 @@ def _finished(place: Path, mark: str) -> Result | None:
 def _digest(loaded: Loaded) -> str:
     """A digest of the items, labels and classes of a data set."""
     table = loaded.table
-    made = hashlib.blake2b(repr(table.classes).encode(), digest_size=16)
-    made.update(np.ascontiguousarray(table.labels).tobytes())
+    made = hashlib.blake2b(repr((table.task, table.classes)).encode(), digest_size=16)
+    labels = np.concatenate(table.labels) if table.labels.dtype == object else table.labels
+    made.update(np.ascontiguousarray(labels).tobytes())
     for row in table.rows:
         made.update(table.items.digest(int(row)).encode())
     return made.hexdigest()

@@ -7,9 +7,9 @@ function that gives the inputs at a cut; it adds, steps, checks against the vali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sterna import checkpoint, descent
+from sterna import checkpoint, descent, heads
 from sterna.checkpoint import State
+from sterna.contracts import Feed, Task
 from sterna.errors import TrainingError
-from sterna.maths import logistic
 from sterna.maths.seeds import derive
 from sterna.network import Network, copied_state
-from sterna.records import Batch, Feed, Phase, Seen, Setting, Step, Term
+from sterna.records import Batch, Phase, Setting, Step, Term
 from sterna.schedule import Schedule
 from sterna.spec import name_of
 
 CHUNK = 1024  # rows read at a time where order does not matter
+PAIRS = 32  # examples a batch, at least, for objectives on pairs
 SAVE_EVERY = 10.0  # seconds of training that an interruption may cost
 
 
@@ -40,7 +41,10 @@ class Recipe:
     optimizer: Any
     schedule: Schedule
     seed: int
+    task: Task
+    name: str = "classify"  # of the task
     fingerprint: str = ""  # of options and data: a checkpoint of another run is refused
+    own: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # objectives of phases that name theirs
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Progress:
     epoch: int
     epochs: int
     loss: float
-    accuracy: float  # on the validation part
+    figure: str  # what the validation part is judged by
+    value: float | None  # None in a phase that is not judged
 
 
 Feeds = Callable[[Phase], tuple[Feed, Feed]]  # phase -> training and validation inputs at its cut
@@ -64,6 +69,7 @@ class _Run:
     network: Network
     recipe: Recipe
     terms: list[Term]
+    setting: Setting
     state: State
     place: Path | None
     report: Callable[[Progress], None]
@@ -102,14 +108,14 @@ def train(
         # Before a checkpoint is loaded: terms anchor to the start of the run, not to where it was interrupted.
         terms = [loss.build(setting) for loss in recipe.losses]
     state = checkpoint.load(place, recipe.fingerprint) if place else None
-    run = _Run(network, recipe, terms, state or State(), place, report, time.monotonic())
+    run = _Run(network, recipe, terms, setting, state or State(), place, report, time.monotonic())
     if state is not None:
         network.load_state_dict(state.weights)
         _terms_module(terms).load_state_dict(state.terms)
     for phase in recipe.phases[run.state.phase :]:
         training, validation = feeds(phase)
         if phase.solver == "logistic":
-            _solve(run, phase, training, validation, setting)
+            _solve(run, phase, training, validation)
         else:
             _descend(run, phase, training, validation)
         run.state.next_phase()
@@ -118,25 +124,16 @@ def train(
     return run.state.history
 
 
-def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed, setting: Setting) -> None:
+def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
     """Fit the head alone to its optimum; the regulariser is chosen on the validation part."""
-    views = tuple(range(training.views)) if training.views else ()
-    labels = np.tile(training.labels, 1 + len(views))
-    weights = training.weights.astype(np.float64)
-    for loss in run.recipe.losses:
-        if loss.supervised:
-            weights = weights * loss.class_weights(setting.class_counts)[training.labels]
-    # Views of one example are not more evidence than the example: together they weigh what it weighs.
-    weights = np.tile(weights / (1 + len(views)), 1 + len(views))
-    path = logistic.fit_path(_slices(training, (-1, *views)), labels, weights, len(setting.classes))
-    found = logistic.choose(path, _slices(validation, (-1,)), validation.labels)
-    head = run.network.head
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(found.fit.weight))  # type: ignore[union-attr,operator]
-        head.bias.copy_(torch.from_numpy(found.fit.bias))  # type: ignore[union-attr,operator]
+    factors = [
+        loss.class_weights(run.setting.class_counts) for loss in run.recipe.losses if hasattr(loss, "class_weights")
+    ]
+    found = heads.solve(run.recipe.name, training, validation, len(run.setting.classes), factors)
+    run.network.set_weights(found.head)
     run.network.move_from(phase.cut)
     _judge(run, run.network.suffix(phase.cut), validation, CHUNK)
-    _note(run, phase, min(loss for _, loss in found.losses), epochs=1)
+    _note(run, phase, found.loss, epochs=1)
 
 
 def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
@@ -144,59 +141,84 @@ def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
     network, schedule, state = run.network, run.recipe.schedule, run.state
     network.move_from(phase.cut, phase.batch_norm)
     suffix = network.suffix(phase.cut)
+    with _fenced(derive(run.recipe.seed, phase.name, "terms")):
+        terms = [loss.build(run.setting) for loss in run.recipe.own[phase.loss]] if phase.loss else run.terms
+    judged = not phase.loss
     size = schedule.batch or descent.found_batch_size(suffix, _example(training, suffix), len(training))
+    if phase.loss and not schedule.batch:
+        size = min(max(PAIRS, size), len(training))
     names = descent.named([*network.named_parameters(), *_terms_module(run.terms).named_parameters("term")])
     optimizer = _optimizer(run, phase)
     descent.restore_moments(optimizer, state.moments, names)
     epochs, patience = phase.epochs or schedule.epochs, phase.patience or schedule.patience
-    if state.best is None:
+    if phase.steps:
+        epochs = max(1, round(phase.steps * size / len(training)))
+    if judged and state.best is None:
         _judge(run, suffix, validation, size)
-    while state.epoch < epochs and state.waited < patience:
+    while state.epoch < epochs and (state.waited < patience or not judged):
+        order = _order(run, phase, training, size)
         with _fenced(derive(run.recipe.seed, phase.name, state.epoch)):
-            loss = _epoch(run, suffix, training, optimizer, size=size, epochs=epochs, phase=phase)
+            loss = _epoch(run, suffix, training, optimizer, _Pass(phase, terms, order, size, epochs))
         state.epoch += 1
         state.moments = descent.moments_by_name(optimizer, names)
-        _judge(run, suffix, validation, size)
+        if judged:
+            _judge(run, suffix, validation, size)
         _note(run, phase, loss, epochs)
         run.keep()
-    network.load_state_dict(state.best_weights)
+    if judged:
+        network.load_state_dict(state.best_weights)
 
 
-def _epoch(
-    run: _Run,
-    suffix: Network,
-    training: Feed,
-    optimizer: torch.optim.Optimizer,
-    *,
-    size: int,
-    epochs: int,
-    phase: Phase,
-) -> float:
+def _order(run: _Run, phase: Phase, training: Feed, size: int) -> np.ndarray:
+    """The positions of the training feed in the order of this epoch."""
+    generator = np.random.default_rng(derive(run.recipe.seed, phase.name, "order", run.state.epoch))
+    if not phase.loss:
+        return descent.epoch_order(len(training), size, generator, training.lengths)
+    order = descent.balanced_order(training.labels, size, generator)
+    return order[: phase.steps * size] if phase.steps else order
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One epoch to be run."""
+
+    phase: Phase
+    terms: list[Term]
+    order: np.ndarray
+    size: int
+    epochs: int
+
+
+def _epoch(run: _Run, suffix: Network, training: Feed, optimizer: torch.optim.Optimizer, one: _Pass) -> float:
     """One pass over the training feed; returns the mean objective."""
     suffix.train()
     schedule, state = run.recipe.schedule, run.state
     device = next(suffix.head.parameters()).device
     rates = [group["lr"] for group in optimizer.param_groups]
-    order = descent.epoch_order(
-        len(training), size, np.random.default_rng(derive(run.recipe.seed, phase.name, "order", state.epoch))
-    )
-    steps = -(-len(order) // size)
+    steps = -(-len(one.order) // one.size)
     total = 0.0
-    for number, batch in enumerate(training.batches(order, size, state.epoch)):
-        progress = (state.epoch * steps + number) / (epochs * steps)
+    for number, batch in enumerate(training.batches(one.order, one.size, state.epoch, mixed=not one.phase.loss)):
+        progress = (state.epoch * steps + number) / (one.epochs * steps)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule.factor(progress + 0.5 / (epochs * steps))
-        loss = _step(run, suffix, _on(device, batch), optimizer, progress)
+            group["lr"] = rate * schedule.factor(progress + 0.5 / (one.epochs * steps))
+        loss = _step(run, suffix, _on(device, batch), optimizer, one.terms, progress)
         total += loss * len(batch.labels)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-    return total / max(len(order), 1)
+    return total / max(len(one.order), 1)
 
 
-def _step(run: _Run, suffix: Network, batch: Batch, optimizer: torch.optim.Optimizer, progress: float) -> float:
+def _step(
+    run: _Run,
+    suffix: Network,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    terms: Sequence[Term],
+    progress: float,
+) -> float:
     """Forward, the sum of the addends, backward, one step; returns the objective."""
-    step = Step(Seen(batch, suffix(batch.inputs)), run.network, progress)
-    objective = torch.stack([term(step).float() for term in run.terms]).sum()
+    step = Step(descent.seen(batch, suffix(batch.inputs)), run.network, progress)
+    objective = torch.stack([term(step).float() for term in terms]).sum()
     value = float(objective.detach())
     if not np.isfinite(value):
         raise TrainingError(
@@ -219,8 +241,9 @@ def _judge(run: _Run, suffix: Network, validation: Feed, size: int) -> None:
     if state.average:
         kept = copied_state(run.network)
         run.network.load_state_dict(state.average)
-    accuracy, loss = descent.accuracy_and_loss(descent.probabilities(suffix, validation, size), validation.labels)
-    key = state.judged = (accuracy, -loss)
+    task, classes = run.recipe.task, run.setting.classes
+    figures = task.judge(descent.answers(suffix, validation, size, task, classes), validation.labels, classes)
+    key = state.judged = (figures[task.primary(classes)], -figures["loss"])
     if state.best is None or key > state.best:
         state.best, state.best_weights, state.waited = key, copied_state(run.network), 0
     else:
@@ -243,36 +266,23 @@ def _optimizer(run: _Run, phase: Phase) -> torch.optim.Optimizer:
 def _note(run: _Run, phase: Phase, loss: float, epochs: int) -> None:
     """Add an entry to the history and show it."""
     state = run.state
-    accuracy, negative_loss = state.judged
-    entry = {
-        "phase": phase.name,
-        "epoch": state.epoch,
-        "objective": loss,
-        "accuracy": accuracy,
-        "log_loss": -negative_loss,
-    }
+    figure = run.recipe.task.primary(run.setting.classes)
+    entry: dict[str, Any] = {"phase": phase.name, "epoch": state.epoch, "objective": loss}
+    if not phase.loss:
+        entry |= {figure: state.judged[0], "loss": -state.judged[1]}
     state.history.append(entry)
-    run.report(Progress(phase.name, state.epoch, epochs, loss, accuracy))
-
-
-def _slices(feed: Feed, epochs: Sequence[int]) -> Callable[[int], Iterator[np.ndarray]]:
-    """The unmixed inputs of a feed as blocks, as often as asked, so that memory does not grow with the data."""
-
-    def blocks(size: int) -> Iterator[np.ndarray]:
-        for epoch in epochs:
-            for inputs in feed.inputs(np.arange(len(feed)), size, epoch):
-                yield inputs.reshape(len(inputs), -1).float().numpy()
-
-    return blocks
+    run.report(Progress(phase.name, state.epoch, epochs, loss, figure, entry.get(figure)))
 
 
 def _example(feed: Feed, suffix: Network) -> Tensor:
-    """The input of one example, on the network's device."""
-    return next(iter(feed.inputs(np.arange(1), 1, -1))).to(next(suffix.head.parameters()).device)
+    """The input of one example, the longest, on the network's device."""
+    longest = np.array([0 if feed.lengths is None else int(feed.lengths.argmax())])
+    return next(iter(feed.inputs(longest, 1, -1))).to(next(suffix.head.parameters()).device)
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:
-    return Batch(batch.inputs.to(device), batch.labels.to(device), batch.weights.to(device))
+    mask = None if batch.mask is None else batch.mask.to(device)
+    return Batch(batch.inputs.to(device), batch.labels.to(device), batch.weights.to(device), mask)
 
 
 def _terms_module(terms: Sequence[Term]) -> nn.ModuleList:

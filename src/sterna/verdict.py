@@ -12,10 +12,20 @@ import numpy as np
 from sterna.errors import SpecError
 from sterna.maths.seeds import derive
 from sterna.records import Verdict
-from sterna.stats import Paired, align, mcnemar, needed_examples, percentile_interval, two_level_bootstrap
+from sterna.stats import (
+    Paired,
+    align,
+    expanded,
+    mcnemar,
+    needed_examples,
+    percentile_interval,
+    sign_flips,
+    two_level_bootstrap,
+)
 
 Answer = Literal["helps", "hurts", "equivalent", "undecided"]
-_LOSS_DRAWS = 2000  # the log loss is only asked for its sign
+_LOSS_DRAWS = 2000  # the loss is only asked for its sign
+_WORDS = {"r2": "R2", "rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "spearman": "Spearman"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,20 @@ class Evidence:
 
     name: str
     rows: Sequence[np.ndarray]  # (n_s,) int64: which examples; seeds may hold out the same ones or others
-    correct: Sequence[np.ndarray]  # (n_s,) bool
-    log_losses: Sequence[np.ndarray]  # (n_s,) float64, nats
+    merits: Sequence[np.ndarray]  # (n_s,) float64; see `contracts.Sample`
+    losses: Sequence[np.ndarray]  # (n_s,) float64
+
+
+@dataclass(frozen=True)
+class Claim:
+    """How a task puts a difference into words."""
+
+    figure: str = "accuracy"  # the primary one
+    gain: str = "{route} is {points} points {more} accurate than {floor}"  # see `contracts.Task`
+    loss: str = "log loss"  # what the losses are called
+
+
+CLASSIFY = Claim()
 
 
 @dataclass(frozen=True)
@@ -39,17 +61,27 @@ class _Compared:
     n: int
     seeds: int
     needed: int | None
-    worse_loss: float  # log loss of the route minus the floor's, where it contradicts the answer; else 0
+    worse_loss: float  # loss of the route minus the floor's, where it contradicts the answer; else 0
+    p_value: float
 
 
 def decide(
-    route: Evidence, floor: Evidence, *, chosen: str, seed: int, margin: float = 0.005, draws: int = 10_000
+    route: Evidence,
+    floor: Evidence,
+    *,
+    chosen: str,
+    seed: int,
+    margin: float = 0.005,
+    draws: int = 10_000,
+    claim: Claim = CLASSIFY,
 ) -> Verdict:
     """The verdict on a transfer route against a floor, example by example on what both were tested on.
 
-    The gain is the mean over seeds of the difference in accuracy: the negative transfer gap of Wang et al. (2019) with
-    the sign turned. Its 95 % interval comes from `stats.two_level_bootstrap`: over examples and, with several seeds,
-    over seeds.
+    The gain is the mean over seeds of the difference in merit, for hits and misses in accuracy: the negative transfer
+    gap of Wang et al. (2019) with the sign turned. Its 95 % interval comes from `stats.two_level_bootstrap`: over
+    examples and, with several seeds, over seeds; smoothed for merits that are zeros and ones, else widened for small
+    samples (`stats.expanded`). The p value is that of
+    McNemar's exact test for these, else of `stats.sign_flips`.
 
     helps: the whole interval is above 0. hurts: it is below 0. equivalent: it holds 0 and lies within the margin.
     undecided: else, with the number of held-out examples that would probably decide. An interval without 0 is always a
@@ -60,15 +92,15 @@ def decide(
         floor: the route without pretrained weights, on the same examples in the same order.
         chosen: the name of the route that validation chose; it ships unless transfer hurts (see `shipped`).
         seed: of the run, for the bootstrap.
-        margin: a difference in accuracy that does not matter; half a point, less than most labels are worth.
+        margin: a difference that does not matter; half a point, less than most labels are worth.
         draws: bootstrap resamples.
+        claim: the words of the task.
 
     Raises:
         ValueError: route and floor were not tested on the same examples.
     """
     _check_paired(route, floor)
     compared = _compare(route, floor, seed, margin, draws)
-    right, floor_right = route.correct[0], floor.correct[0]
     ships = shipped(compared.answer, chosen, floor.name)
     return Verdict(
         answer=compared.answer,
@@ -79,9 +111,15 @@ def decide(
         high=compared.high,
         n=compared.n,
         needed=compared.needed,
-        p_value=mcnemar(int((right & ~floor_right).sum()), int((floor_right & ~right).sum())),
-        sentence=_sentence(compared, route.name, floor.name, ships, margin),
+        p_value=compared.p_value,
+        sentence=_sentence(compared, (route.name, floor.name), ships, margin, claim),
+        figure=claim.figure,
     )
+
+
+def in_words(figure: str) -> str:
+    """A figure's name for people: `macro_f1` -> "macro F1"."""
+    return _WORDS.get(figure, figure.replace("_f1", " F1").replace("_", " "))
 
 
 def shipped(answer: Answer, chosen: str, floor: str) -> str:
@@ -94,23 +132,27 @@ def shipped(answer: Answer, chosen: str, floor: str) -> str:
     return floor if answer == "hurts" else chosen
 
 
-def decide_shipping(validation: Mapping[str, Mapping[str, float]], floors: Collection[str]) -> tuple[str, str, str]:
+def decide_shipping(
+    validation: Mapping[str, Mapping[str, float]], floors: Collection[str], figure: str = "accuracy"
+) -> tuple[str, str, str]:
     """The best route overall, the best transfer route and the best floor, by validation figures alone.
 
-    Routes are ordered by accuracy, ties by log loss, further ties by their order. Log loss is the less noisy figure
-    among models of one kind, but routes of different kinds differ in how overconfident they are, and then it chooses
-    worse: over eight kinds of classifiers on two data sets with 100 and 400 labels and 30, 100 and 300 validation
-    examples, accuracy lost less test accuracy than log loss in all twelve cases (0.9 against 1.2 points on average),
-    and less than log loss among routes within one standard error of the best accuracy. The verdict is in accuracy too.
+    Routes are ordered by the primary figure, ties by loss, further ties by their order. For classes, log loss is the
+    less noisy figure among models of one kind, but routes of different kinds differ in how overconfident they are, and
+    then it chooses worse: over eight kinds of classifiers on two data sets with 100 and 400 labels and 30, 100 and 300
+    validation examples, accuracy lost less test accuracy than log loss in all twelve cases (0.9 against 1.2 points on
+    average), and less than log loss among routes within one standard error of the best accuracy. The verdict is in the
+    primary figure too.
 
     Args:
-        validation: route -> `accuracy` and `log_loss`, each the mean over seeds.
+        validation: route -> the primary figure by its name and `loss`, each the mean over seeds.
         floors: the names of the routes that use no pretrained weights.
+        figure: the primary one; higher is better.
 
     Raises:
         SpecError: no transfer route, or no floor, to compare.
     """
-    order = sorted(validation, key=lambda name: (-validation[name]["accuracy"], validation[name]["log_loss"]))
+    order = sorted(validation, key=lambda name: (-validation[name][figure], validation[name]["loss"]))
     transfer = [name for name in order if name not in floors]
     without = [name for name in order if name in floors]
     if not transfer or not without:
@@ -131,23 +173,32 @@ def _check_paired(route: Evidence, floor: Evidence) -> None:
 
 
 def _compare(route: Evidence, floor: Evidence, seed: int, margin: float, draws: int) -> _Compared:
-    wins = _paired(
-        [part.astype(float) for part in route.correct], [part.astype(float) for part in floor.correct], route
-    )
+    binary = all(((part == 0) | (part == 1)).all() for part in (*route.merits, *floor.merits))
+    wins = _paired(route.merits, floor.merits, route)
     gain = float(wins.seed_means().mean())
     generator = np.random.default_rng(derive(seed, "verdict"))
-    low, high = percentile_interval(two_level_bootstrap(wins, generator, draws, smoothed=True))
+    drawn = two_level_bootstrap(wins, generator, draws, smoothed=binary)
+    if not binary:
+        drawn = expanded(drawn, gain, int((wins.values != 0).any(axis=1).sum()))
+    low, high = percentile_interval(drawn)
     low, high = min(low, gain), max(high, gain)
     answer = _answer(low, high, margin)
     needed = None
     if answer == "undecided":
-        discordant = float(Paired(np.abs(wins.values), wins.present).seed_means().mean())
-        discordant = max(discordant, 1 / (len(wins) + 2))  # none seen is not none at all
-        needed = _rounded(needed_examples(discordant, gain, margin), len(wins))
+        moment = float(Paired(wins.values**2, wins.present).seed_means().mean())
+        moment = max(moment, 1 / (len(wins) + 2)) if binary else moment  # none seen is not none at all
+        needed = _rounded(needed_examples(moment, gain, margin), len(wins))
     worse_loss = 0.0
     if answer in ("helps", "hurts"):
-        worse_loss = _contradiction(answer, _paired(route.log_losses, floor.log_losses, route), seed)
-    return _Compared(answer, gain, low, high, len(wins), len(route.rows), needed, worse_loss)
+        worse_loss = _contradiction(answer, _paired(route.losses, floor.losses, route), seed)
+    p_value = _p_value(route.merits[0] - floor.merits[0], binary, seed)
+    return _Compared(answer, gain, low, high, len(wins), len(route.rows), needed, worse_loss, p_value)
+
+
+def _p_value(differences: np.ndarray, binary: bool, seed: int) -> float:
+    if binary:
+        return mcnemar(int((differences > 0).sum()), int((differences < 0).sum()))
+    return sign_flips(differences, np.random.default_rng(derive(seed, "verdict", "signs")))
 
 
 def _paired(route: Sequence[np.ndarray], floor: Sequence[np.ndarray], shared: Evidence) -> Paired:
@@ -163,7 +214,7 @@ def _answer(low: float, high: float, margin: float) -> Answer:
 
 
 def _contradiction(answer: Answer, losses: Paired, seed: int) -> float:
-    """The difference in log loss when its whole interval says the opposite of the accuracy, else 0."""
+    """The difference in loss when its whole interval says the opposite of the primary figure, else 0."""
     generator = np.random.default_rng(derive(seed, "verdict", "log_loss"))
     low, high = percentile_interval(two_level_bootstrap(losses, generator, _LOSS_DRAWS))
     contradicts = low > 0 if answer == "helps" else high < 0
@@ -183,34 +234,41 @@ def _rounded(needed: float, n: int) -> int | None:
     return math.ceil(needed / step) * step
 
 
-def _sentence(compared: _Compared, route: str, floor: str, ships: str, margin: float) -> str:
+def _sentence(compared: _Compared, names: tuple[str, str], ships: str, margin: float, claim: Claim) -> str:
     seeds = f", {compared.seeds} seeds" if compared.seeds > 1 else ""
     examples = f"n = {compared.n:,} held-out example{'s' if compared.n > 1 else ''}"
     # The interval is told in the direction of the claim: «2.0 points less accurate (interval 0.5 to 3.5)».
     low, high = sorted([compared.low, compared.high] if compared.gain >= 0 else [-compared.low, -compared.high])
     evidence = f"(95 % interval {_points(low)} to {_points(high)}, {examples}{seeds})"
-    ends = f"{'the floor ' if ships == floor else ''}{ships} ships."
-    return f"{_claim(compared, route, floor, margin)} {evidence}{_remark(compared, route)}; {ends}"
+    ends = f"{'the floor ' if ships == names[1] else ''}{ships} ships."
+    return f"{_claim(compared, names, margin, claim)} {evidence}{_remark(compared, names[0], claim)}; {ends}"
 
 
-def _claim(compared: _Compared, route: str, floor: str, margin: float) -> str:
-    word = "more" if compared.gain >= 0 else "less"
-    claim = f"{route} is {_points(abs(compared.gain))} points {word} accurate than {floor}"
+def _claim(compared: _Compared, names: tuple[str, str], margin: float, claim: Claim) -> str:
     opening = {
         "helps": "Transfer helps",
         "hurts": "Transfer hurts",
         "equivalent": f"Transfer makes no difference beyond {_points(margin)} points",
         "undecided": "Cannot tell",
     }
-    return f"{opening[compared.answer]}: {claim}"
+    up = compared.gain >= 0
+    told = claim.gain.format(
+        route=names[0],
+        floor=names[1],
+        points=_points(abs(compared.gain)),
+        figure=in_words(claim.figure),
+        more="more" if up else "less",
+        higher="higher" if up else "lower",
+    )
+    return f"{opening[compared.answer]}: {told}"
 
 
-def _remark(compared: _Compared, route: str) -> str:
+def _remark(compared: _Compared, route: str, claim: Claim) -> str:
     if compared.needed is not None:
         return f"; about {compared.needed:,} held-out examples would decide"
     if compared.worse_loss:
         word = "worse" if compared.worse_loss > 0 else "better"
-        return f", yet the log loss of {route} is {word} by {abs(compared.worse_loss):.2g}"
+        return f", yet the {claim.loss} of {route} is {word} by {abs(compared.worse_loss):.2g}"
     return ""
 
 

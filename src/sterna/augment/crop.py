@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sterna.augmenting import RandomCrop, interval
+from sterna.augmenting import interval
 from sterna.records import Augment
 from sterna.spec import Range, method, option
+from sterna.transforms import RandomCrop
 
 
 @method

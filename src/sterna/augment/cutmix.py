@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sterna.augmenting import Paste
 from sterna.records import Augment
 from sterna.spec import Range, method, option
+from sterna.transforms import Paste
 
 
 @method

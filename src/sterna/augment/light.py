@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from torchvision.transforms import v2
 
-from sterna.augmenting import RandomCrop
 from sterna.records import Augment
 from sterna.spec import method
+from sterna.transforms import RandomCrop
 
 
 @method

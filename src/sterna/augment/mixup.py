@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sterna.augmenting import Blend
 from sterna.records import Augment
 from sterna.spec import Range, method, option
+from sterna.transforms import Blend
 
 
 @method

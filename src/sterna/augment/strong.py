@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from torchvision.transforms import InterpolationMode, v2
 
-from sterna.augmenting import Blend, RandomCrop
 from sterna.records import Augment
 from sterna.spec import method
+from sterna.transforms import Blend, RandomCrop
 
 
 @method

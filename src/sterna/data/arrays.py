@@ -22,7 +22,7 @@ from sklearn import datasets
 from sterna import checks, folder
 from sterna.errors import DataError
 from sterna.maths import phash
-from sterna.records import Finding, Loaded, Table
+from sterna.records import Columns, Finding, Loaded, Table
 
 _BUILT_IN = {
     "breast_cancer": datasets.load_breast_cancer,
@@ -39,6 +39,7 @@ _NAMES = {  # role -> usual names of the array, in order of preference
 }
 _CHANNELS = (1, 3, 4)
 _ORIGIN = "sklearn:"
+_UNSAID = Columns()
 
 
 class ArrayItems:
@@ -47,6 +48,7 @@ class ArrayItems:
     def __init__(self, values: np.ndarray) -> None:
         self.modality: str = "image" if values.ndim == 4 else "vector"
         self.in_memory: bool = True
+        self.lengths: np.ndarray | None = None
         self._values = values
 
     def __len__(self) -> int:
@@ -72,16 +74,23 @@ class ArrayItems:
         return f"row {index}"
 
 
-def claims(reference: str) -> bool:
+def claims(reference: str, columns: Columns = _UNSAID) -> bool:
     """`sklearn:` and .npz files, there or not."""
     return reference.startswith(_ORIGIN) or reference.lower().endswith(".npz")
 
 
-def load(reference: str, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None) -> Loaded:
+def load(
+    reference: str,
+    *,
+    columns: Columns = _UNSAID,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loaded:
     """Read and check a data set of arrays.
 
     Args:
         reference: `sklearn:NAME` or the path of a .npz file.
+        columns: not used: arrays have names of their own.
         workers: not used: there is nothing to decode.
         progress: called once, when all is done.
 

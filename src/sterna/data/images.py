@@ -10,22 +10,21 @@ use: several labels for each picture, boxes or masks.
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sterna import checks
+from sterna import checks, peeking
 from sterna.data import _listing, _pictures
 from sterna.errors import DataError
 from sterna.maths import phash
-from sterna.records import Finding, Items, Loaded, Table
+from sterna.records import Columns, Finding, Items, Loaded, Table
 
 GATHERS = "image"  # the modality of the loose files that `gather` takes
 
-_SCHEME = re.compile(r"[A-Za-z]\w+:")  # two letters at least: a drive such as C: is no scheme
+_UNSAID = Columns()
 
 
 class ImageItems:
@@ -40,6 +39,7 @@ class ImageItems:
     def __init__(self, paths: Sequence[str], names: Sequence[str], digests: Sequence[str]) -> None:
         self.modality: str = "image"
         self.in_memory: bool = False
+        self.lengths: np.ndarray | None = None
         self._paths, self._names, self._digests = tuple(paths), tuple(names), tuple(digests)
 
     def __len__(self) -> int:
@@ -65,20 +65,24 @@ class ImageItems:
         return self._names[index]
 
 
-def claims(reference: str) -> bool:
-    """A folder, a table of paths, or what can only be the misspelt name of a folder."""
-    place = Path(reference).expanduser()
-    if place.is_dir() or place.suffix.lower() in _listing.TABLES:
-        return True
-    return not place.exists() and not place.suffix and not _SCHEME.match(reference)
+def claims(reference: str, columns: Columns = _UNSAID) -> bool:
+    """A folder of pictures, a table of their paths, or what can only be the misspelt name of a folder."""
+    return peeking.kind(reference, columns) == "images"
 
 
-def load(reference: str, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None) -> Loaded:
+def load(
+    reference: str,
+    *,
+    columns: Columns = _UNSAID,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loaded:
     """Read and check a data set of images.
 
     Args:
         reference: a folder of class folders (or of train, validation and test folders that hold them), or a .csv, .tsv
             or .jsonl of path and label.
+        columns: not used: the columns of a table of pictures are found by their names and said.
         workers: None takes every core this process may use.
         progress: called with how many files are checked, of how many.
 

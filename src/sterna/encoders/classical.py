@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from skimage.color import rgb2gray, rgb2hsv
@@ -69,6 +69,7 @@ class HogColour:
     side: int = SIDE
     recipe: str = RECIPE
     modality: str = "image"
+    ragged: ClassVar[bool] = False
 
     @property
     def hint(self) -> int:

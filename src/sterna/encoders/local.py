@@ -1,8 +1,9 @@
 """A model folder on this machine: `config.json` and `model.safetensors`.
 
 It opens what timm saves (`save_for_hf`, `push_to_hf_hub`), what sterna saves, torchvision networks (`"library":
-"torchvision"`) and the CIFAR ResNets (`"library": "none"`). Weights in torch's own format are read only as plain
-tensors: nothing in a file is ever run.
+"torchvision"`) and the CIFAR ResNets (`"library": "none"`); folders of transformers (`"model_type"`) and of
+sentence-transformers (`modules.json`) are handed to `hf` and `sentence`. Weights in torch's own format are read only as
+plain tensors: nothing in a file is ever run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sterna import chains, network, preparation
+from sterna import chains, folder, network, preparation
 from sterna.encoders._cifar import CifarResNet
 from sterna.errors import EncoderError
 from sterna.network import Network
@@ -41,7 +42,11 @@ def load(name: str) -> Encoder:
     Raises `EncoderError` when the folder, its config or its weights are missing, damaged or do not fit each other.
     """
     place = _folder(name)
-    config = _read_config(place)
+    sentences = (place / "modules.json").is_file()
+    config = {} if sentences else _read_config(place)
+    if sentences or "model_type" in config:
+        opened: Encoder = folder.module("encoders", "sentence" if sentences else "hf").load(name, "local")
+        return opened
     library = str(config.get("library") or "timm")
     build = _builder(place, config, library)
     with torch.random.fork_rng(devices=[]):
@@ -114,7 +119,7 @@ def _read_config(place: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EncoderError(f"{file} is not JSON ({error}); fetch or write it again.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+    if not isinstance(config, dict) or not isinstance(config.get("architecture", config.get("model_type")), str):
         raise EncoderError(f'{file} names no architecture; add a line such as "architecture": "resnet50".')
     return config
 

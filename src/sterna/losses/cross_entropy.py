@@ -31,6 +31,7 @@ class CrossEntropy:
 
     supervised: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "tag")
 
     def class_weights(self, counts: np.ndarray) -> np.ndarray:
         """(k,) weights whose mean over the training examples is 1; all 1 unless `balanced`."""

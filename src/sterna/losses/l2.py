@@ -27,6 +27,7 @@ class L2:
 
     supervised: ClassVar[bool] = False
     regularises: ClassVar[bool] = True
+    tasks: ClassVar[tuple[str, ...]] = ()
 
     def build(self, setting: Setting) -> Built:
         return Built(self.weight)

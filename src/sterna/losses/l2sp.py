@@ -33,6 +33,7 @@ class L2SP:
 
     supervised: ClassVar[bool] = False
     regularises: ClassVar[bool] = True
+    tasks: ClassVar[tuple[str, ...]] = ()
 
     def build(self, setting: Setting) -> Built:
         anchors = {name: value.detach().clone() for name, value in _kernels(setting.network).items()}

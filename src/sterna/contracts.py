@@ -1,0 +1,138 @@
+"""What the parts that can be exchanged promise: tasks, feeds, and methods on features or raw items.
+
+Like `records` it computes nothing. Torch is named for type checkers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sterna.records import Batch, Column, Labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Sample(Protocol):
+    """Predictions beside the truth, ready to be measured on any selection of the items."""
+
+    @property
+    def merits(self) -> np.ndarray:
+        """(n,) float64 for each item; their mean is the task's primary figure (up to a constant shared by all routes).
+
+        A figure that is no mean, such as an F1, is linearised: value + its influence function. Paired differences of
+        merits are what a verdict is made from.
+        """
+
+    @property
+    def losses(self) -> np.ndarray:
+        """(n,) float64 for each item, lower is better: log loss in nats, or squared error in variances."""
+
+    def metrics(self, chosen: np.ndarray, quick: bool = False) -> np.ndarray:
+        """The task's figures, in the order of `Task.metrics`, on the items `chosen` (positions that may repeat).
+
+        NaN where a figure is not defined, and for costly figures when `quick`.
+        """
+
+
+class Task(Protocol):
+    """What a label is: a file of `tasks/`. Labels and classes are those of a `Table`; everything is numpy."""
+
+    loss: str  # the objective where none is named, in the grammar
+    metrics: tuple[str, ...]  # names of the figures
+    lower: frozenset[str]  # those of them for which lower is better
+    shares: frozenset[str]  # those of them that count hits, for exact bounds at 0 and 1
+    shown: tuple[str, ...]  # those of them that a printed table gives beside the primary one
+    gain: str  # a verdict's claim, of {route}, {floor}, {points}, {figure}, and {more} (less) or {higher} (lower)
+
+    def primary(self, classes: tuple[str, ...]) -> str:
+        """The figure by which routes are chosen and compared; higher is better."""
+
+    def strata(self, labels: Labels, classes: int) -> np.ndarray:
+        """(n,) int64: examples of one number should be divided alike between the parts of a split."""
+
+    def counts(self, labels: Labels, classes: int) -> np.ndarray:
+        """(k,) int64: how often each class, label or tag occurs; zeros for numbers."""
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """(n, k) float64 logits -> probabilities, or the values themselves."""
+
+    def sample(self, answers: np.ndarray, labels: Labels, classes: tuple[str, ...]) -> Sample:
+        """Checked and ready to be measured. For tag, answers are those of all words of all items, one after another."""
+
+    def judge(self, answers: np.ndarray, labels: Labels, classes: tuple[str, ...]) -> dict[str, float]:
+        """The primary figure by its name and "loss", without intervals, for choosing on the validation part; fast."""
+
+    def rows(
+        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+    ) -> list[list[str]]:
+        """The lines of `predictions.csv`, its header first; without the truth where `labels` is empty.
+
+        For tag without labels, `names` are given once for each word.
+        """
+
+
+class Feed(Protocol):
+    """The inputs of one phase: rows of a table as the first moving stage takes them."""
+
+    @property
+    def labels(self) -> Labels:
+        """(n,), or (0,) for a part whose labels are sealed."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n,) float32."""
+
+    @property
+    def views(self) -> int:
+        """How many augmented copies of each example are kept; 0 when every epoch makes its own."""
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """(n,) how long each input is, so that batches can be made of like ones; None where all are alike."""
+
+    @property
+    def words(self) -> np.ndarray | None:
+        """(n,) int64 words of each item, where each word has a label of its own; else None."""
+
+    def __len__(self) -> int: ...
+
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
+        """Inputs (size, ...) in the given order of positions; `epoch` picks the augmented view (-1: the clean one)."""
+
+    def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
+        """The same with labels and weights, and mixed where the augmentation mixes examples and `mixed` allows it."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a method of `shallow/` learns from: features of an encoder, or raw items."""
+
+    inputs: Any  # (n, d) float32 features, or a sequence of raw items as `Items.read` gives them
+    labels: Labels
+    weights: np.ndarray  # (n,) float32
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that a method of `shallow/` may see."""
+
+    target: Examples
+    validation: Examples
+    classes: tuple[str, ...]
+    task: str
+    seed: int
+    columns: tuple[Column, ...] = ()  # of rows
+    describe: Callable[[Sequence[str]], np.ndarray] | None = None  # as `Encoder.describe`
+
+
+@dataclass(frozen=True)
+class Linear:
+    """What a method on features gives: logits = features @ weight.T + bias, a head like any other."""
+
+    weight: np.ndarray  # (k, d) float
+    bias: np.ndarray  # (k,)

@@ -1,0 +1,343 @@
+"""Where texts come from: tables, folders of class folders, files of tagged words -> cells and what is said of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from sterna import checks, delimited, peeking
+from sterna.cells import Builder, Cells, gathered
+from sterna.data import _roles
+from sterna.errors import DataError
+from sterna.records import Columns, Finding
+
+Progress = Callable[[int, int], None]
+
+_TEXT = ".txt"
+_BETWEEN = "\n"  # stands between the words of a sentence: no word holds it
+
+
+class Names(Sequence[str]):
+    """What a person calls examples: the file where there are several, and the row.
+
+    Args:
+        origins: of files; "" where there is only one.
+        which: (n,) the file of each example.
+        numbers: (n,) its row in that file.
+        noun: "row" or "sentence".
+    """
+
+    def __init__(self, origins: Sequence[str], which: np.ndarray, numbers: np.ndarray, noun: str = "row") -> None:
+        self._origins, self._which, self._numbers, self._noun = tuple(origins), which, numbers, noun
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        origin = self._origins[int(self._which[index])]
+        return f"{origin} {self._noun} {self._numbers[index]}".strip()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Examples as written."""
+
+    texts: tuple[Cells, ...]  # one column, or two for pairs; the words of a sentence stand on lines of one cell
+    names: Sequence[str]
+    labels: tuple[Cells, ...] = ()  # by label column; for words one column, with a tag a line
+    called: tuple[str, ...] = ()  # the label columns
+    words: bool = False
+    parts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U10"))
+    groups: Sequence[str | None] = ()
+    domains: Sequence[str | None] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file, and the part its name gives."""
+
+    place: Path
+    part: str = ""
+
+
+def read(place: Path, columns: Columns, progress: Progress | None = None) -> Corpus:
+    """The examples of a table, of a folder of class folders of .txt, of train, validation and test files, or of files
+    of tagged words.
+    """
+    if not place.is_dir():
+        return _files([_Source(place)], columns, progress)
+    if any(path.is_dir() and _texts_below(path) for path in _visible(place)):
+        return class_folders(place, progress)
+    return _files(_part_files(place), columns, progress)
+
+
+def words_of(cell: str | None) -> list[str]:
+    """The words of a sentence, or their tags."""
+    return cell.split(_BETWEEN) if cell else []
+
+
+def sentences(place: Path, tagged: bool = True) -> tuple[Cells, Cells, tuple[Finding, ...]]:
+    """Words and tags of a file of one word and its tag a line, with blank lines between sentences.
+
+    The word is the first cell of a line and the tag the last. Raises `DataError` for a word without a tag if `tagged`.
+    """
+    raw = delimited.lines(place)
+    words, tags = Builder(), Builder()
+    sentence: list[list[str]] = []
+    for number, line in enumerate(chain(raw.columns["line"], (None,)), start=1):
+        if line is None or line.startswith("-DOCSTART-"):
+            if sentence:
+                words.add(_BETWEEN.join(cells[0] for cells in sentence))
+                tags.add(_BETWEEN.join(cells[-1] for cells in sentence))
+            sentence = []
+        elif not (line.startswith("# ") and not sentence and "\t" not in line):
+            cells = line.split("\t") if "\t" in line else line.split()
+            if tagged and len(cells) < 2:
+                raise DataError(
+                    f"line {number} of {place} has no tag after '{cells[0]}'; write a word, a tab and a tag."
+                )
+            sentence.append(cells)
+    return words.done(), tags.done(), raw.findings
+
+
+def class_folders(root: Path, progress: Progress | None = None, labelled: bool = True) -> Corpus:
+    """The .txt files of class folders, which train, validation and test folders may hold; each file is one text."""
+    parts = _part_folders(root) if labelled else {}
+    files = [path for path in _below(root) if path.suffix.lower() == _TEXT]
+    listed = [(path, path.relative_to(root).parts) for path in files]
+    depth = 1 if parts else 0
+    kept = [(path, names) for path, names in listed if len(names) > depth + 1 or not labelled]
+    loose = [path for path, names in listed if len(names) <= depth + 1 and labelled]
+    if parts:
+        loose += [path for path, names in kept if names[0] not in parts]
+        kept = [(path, names) for path, names in kept if names[0] in parts]
+    texts, encodings, bad = Builder(), Counter[str](), []
+    for number, (path, _) in enumerate(kept, start=1):
+        text, encoding = _text_of(path)
+        encodings[encoding] += 1
+        if encoding:
+            texts.add(text)
+        else:
+            bad.append(path)
+        if progress is not None:
+            progress(number, len(kept))
+    kept = [(path, names) for path, names in kept if path not in set(bad)] if bad else kept
+    return Corpus(
+        (texts.done(),),
+        [path.relative_to(root).as_posix() for path, _ in kept],
+        (gathered(names[depth] for _, names in kept),) if labelled else (),
+        ("folder",) if labelled else (),
+        parts=np.array([parts[names[0]] if parts else "" for _, names in kept], dtype="<U10"),
+        findings=tuple(_folder_findings(root, parts, loose, encodings, bad)),
+    )
+
+
+def tables(sources: Sequence[tuple[Path, str]], columns: Columns, progress: Progress | None, labelled: bool) -> Corpus:
+    """The rows of one or several tables of the same columns, each with the part its name gives."""
+    raws = [delimited.read(place, progress) for place, _ in sources]
+    origin = sources[0][0].name
+    seen = _roles.Seen(origin, raws[0].columns)
+    roles, told = _roles.find(seen, columns, labelled)
+    for (place, _), raw in zip(sources, raws, strict=True):
+        absent = [name for name in (*roles.text, roles.domain) if name and name not in raw.names]
+        if absent:
+            raise DataError(
+                f"{place.name} has no column '{absent[0]}', which {origin} has; it has {', '.join(raw.names)}; give "
+                "both the same column names."
+            )
+
+    def joined(name: str) -> Cells:
+        if len(raws) == 1 and isinstance(raws[0].columns[name], Cells):
+            return raws[0].columns[name]  # type: ignore[return-value]
+        return gathered(chain.from_iterable(raw.columns.get(name, [None] * len(raw)) for raw in raws))
+
+    which = np.repeat(np.arange(len(raws)), [len(raw) for raw in raws])
+    names = Names(
+        [place.name for place, _ in sources] if len(raws) > 1 else [""],
+        which,
+        np.concatenate([raw.rows for raw in raws]),
+    )
+    parts = np.array([part for _, part in sources], dtype="<U10")[which]
+    if roles.part:
+        parts = _parts(joined(roles.part), parts, origin)
+    made = Corpus(
+        tuple(joined(name) for name in roles.text),
+        names,
+        tuple(joined(name) for name in roles.label),
+        roles.label,
+        parts=parts,
+        groups=joined(roles.group) if roles.group else (),
+        domains=joined(roles.domain) if roles.domain else (),
+        findings=(*(one for raw in raws for one in raw.findings), *told),
+    )
+    return _listed_words(made, columns)
+
+
+def _files(sources: Sequence[_Source], columns: Columns, progress: Progress | None) -> Corpus:
+    if not peeking.is_tagged(sources[0].place):
+        return tables([(one.place, one.part) for one in sources], columns, progress, True)
+    read = [sentences(one.place) for one in sources]
+    counts = [len(words) for words, _, _ in read]
+    which = np.repeat(np.arange(len(read)), counts)
+    several = [one.place.name for one in sources] if len(read) > 1 else [""]
+    if progress is not None:
+        progress(sum(counts), sum(counts))
+    return Corpus(
+        (gathered(chain.from_iterable(words for words, _, _ in read)),),
+        Names(several, which, np.concatenate([np.arange(1, count + 1) for count in counts]), "sentence"),
+        (gathered(chain.from_iterable(tags for _, tags, _ in read)),),
+        ("tag",),
+        words=True,
+        parts=np.array([one.part for one in sources], dtype="<U10")[which],
+        findings=tuple(one for _, _, findings in read for one in findings),
+    )
+
+
+def _listed_words(corpus: Corpus, columns: Columns) -> Corpus:
+    """Sentences whose words and tags are JSON lists, as data sets in Parquet and JSON lines often have them."""
+    every = (*corpus.texts, *corpus.labels)
+    if len(every) != 2 or not all((cell or "[").startswith("[") for column in every for cell in column[:50]):
+        if columns.task == "tag":
+            raise DataError(
+                "the task tag needs a tag for each word, and these are whole texts; give a file of one word and its "
+                "tag a line, or columns that hold lists of words and lists of tags."
+            )
+        return corpus
+    made = Builder(), Builder()
+    for place, row in enumerate(zip(*every, strict=True)):
+        lists = [_list(cell) for cell in row]
+        if len(lists[0]) != len(lists[1]):
+            raise DataError(
+                f"{corpus.names[place]} has {len(lists[0])} words and {len(lists[1])} tags; give each word one tag."
+            )
+        for builder, one in zip(made, lists, strict=True):
+            builder.add(_BETWEEN.join(one))
+    return replace(corpus, texts=(made[0].done(),), labels=(made[1].done(),), words=True)
+
+
+def _list(cell: str | None) -> list[str]:
+    try:
+        return [str(one).replace(_BETWEEN, " ").strip() or "_" for one in json.loads(cell or "[]")]
+    except (ValueError, TypeError) as error:
+        raise DataError(f'\'{cell}\' is not a list of words; write it as ["a", "b"].') from error
+
+
+def _parts(cells: Iterable[str | None], given: np.ndarray, origin: str) -> np.ndarray:
+    found = given.copy()
+    for place, cell in enumerate(cells):
+        if cell:
+            part = checks.PART_NAMES.get(cell.casefold())
+            if part is None:
+                raise DataError(f"the split column of {origin} says '{cell}'; it may say train, validation or test.")
+            found[place] = part
+    return found
+
+
+def _part_files(root: Path) -> list[_Source]:
+    """The files of a folder that are called after a part; a training file comes first."""
+    named: dict[str, list[Path]] = {}
+    for path in _visible(root):
+        tokens = [checks.PART_NAMES.get(token) for token in re.split(r"[^a-z]+", path.name.casefold())]
+        part = next((token for token in tokens if token), None)
+        if part and path.is_file() and (path.suffix == ".parquet" or delimited.is_text(path)):
+            named.setdefault(part, []).append(path)
+    if "train" not in named:
+        raise DataError(
+            f"{root} holds no folders of .txt files and no file called after train; give a table, a folder with one "
+            "folder of .txt files for each class, or train, validation and test files."
+        )
+    for part, paths in named.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{root} holds {len(paths)} {part} files ({checks.some(path.name for path in paths)}); put each data "
+                "set into a folder of its own."
+            )
+    return [_Source(named[part][0], part) for part in checks.PARTS if part in named]
+
+
+def _part_folders(root: Path) -> dict[str, str]:
+    """Folder name -> part, where the folders of `root` are parts and not classes."""
+    inner = [path for path in _visible(root) if path.is_dir() and _texts_below(path)]
+    named = {
+        path.name: checks.PART_NAMES[path.name.casefold()]
+        for path in inner
+        if path.name.casefold() in checks.PART_NAMES
+    }
+    deep = any(path.is_dir() for name, part in named.items() if part == "train" for path in _visible(root / name))
+    return named if deep and (len(named) > 1 or len(inner) == 1) else {}
+
+
+def _visible(place: Path) -> list[Path]:
+    return [place / name for name in sorted(os.listdir(place)) if not name.startswith(".")]
+
+
+def _below(place: Path) -> Iterator[Path]:
+    """All files below a folder, sorted; linked folders are not entered."""
+    for path in _visible(place):
+        if path.is_dir() and not path.is_symlink():
+            yield from _below(path)
+        elif not path.is_dir():
+            yield path
+
+
+def _texts_below(place: Path) -> bool:
+    return any(path.suffix.lower() == _TEXT for path in _below(place))
+
+
+def _text_of(path: Path) -> tuple[str, str]:
+    """The text of a file and its encoding; "" and "" where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return "", ""
+    encoding = delimited.encoding_of(content)
+    return content.decode(encoding), encoding
+
+
+def _folder_findings(
+    root: Path, parts: dict[str, str], loose: Sequence[Path], encodings: Counter[str], bad: Sequence[Path]
+) -> Iterator[Finding]:
+    if parts:
+        named = ", ".join(f"{name} as {part}" for name, part in parts.items())
+        yield Finding(
+            "inferred",
+            f"the folders are read as given parts ({named}), which are kept; put the class folders side by side to "
+            "have them divided anew.",
+        )
+    if loose:
+        names = tuple(path.relative_to(root).as_posix() for path in loose)
+        yield Finding(
+            "loose texts",
+            f"{checks.counted(len(names), 'text')} outside the class folders left out: {checks.some(names)}; move each "
+            "into its class.",
+            names,
+        )
+    other = encodings["cp1252"] + encodings["latin-1"]
+    if other:
+        yield Finding(
+            "encoding",
+            f"{checks.counted(other, 'file is', 'files are')} not UTF-8 and read as Windows-1252; save as UTF-8 if "
+            "letters look wrong.",
+        )
+    if bad:
+        names = tuple(path.relative_to(root).as_posix() for path in bad)
+        sentence = (
+            f"{checks.counted(len(bad), 'file')} cannot be opened and set aside: {checks.some(names)}; replace them."
+        )
+        yield Finding("unreadable", sentence, names)

@@ -1,0 +1,1 @@
+"""Methods on arrays and raw items: one file a method."""

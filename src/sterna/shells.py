@@ -1,0 +1,386 @@
+"""From a transformer of the library `transformers` to a chain of stages, without writing its forward pass again.
+
+Every stage runs the library's own code in a *shell*: the model object, copied along the path to its list of layers,
+with other parts in their places. The stem runs up to the first layer; stage i is entered at layer i with given hidden
+states and left where the next layer would begin; the last one, `pool`, is entered behind the last layer and runs to
+the end. So masks, rotary angles and relative positions are those that the library computes. Parts that only prepare
+hidden states nobody reads give way to stand-ins, found by trying.
+
+A weight lies in one stage. What several stages read (relative positions of DeBERTa and MPNet) belongs to the stem; the
+others *borrow* it: they hold the same object, unregistered. Nothing is believed: the chain is compared with the model
+by `network.sound`, and a model that cannot be cut so becomes one stage, `features`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sterna import sequences
+from sterna.injection import Enters, Gives, Leaves, entered, first_of, left
+from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, sound
+
+WHOLE = "this network has no inner cuts that reproduce it: either all of it moves or only the head."
+
+
+class Reader(Protocol):
+    """How a model is called, and how hidden states travel between stages; picklable."""
+
+    def inputs(self, given: Tensor) -> dict[str, Any]:
+        """What the model's `forward` takes, from the input of the chain."""
+
+    def again(self, packed: Tensor) -> dict[str, Any]:
+        """The same when only the hidden states are left; what was read from tokens is no longer used."""
+
+    def pack(self, hidden: Tensor, before: Tensor) -> Tensor:
+        """Hidden states as they go to the next stage; `before` is what this stage was given."""
+
+    def hidden(self, packed: Tensor) -> Tensor:
+        """What `pack` packed."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The reader of token numbers: input (b, t, 3) of number, segment and kind; packed hidden states in between."""
+
+    pad: int  # what the model takes for padding
+    other: int  # any token that is not padding
+    segments: bool  # whether the model tells first and second texts apart
+
+    def inputs(self, given: Tensor) -> dict[str, Any]:
+        there = sequences.mask(given)
+        found = {"input_ids": torch.where(there, given[..., 0], self.pad), "attention_mask": there.long()}
+        if self.segments:
+            found["token_type_ids"] = given[..., 1]
+        return found
+
+    def again(self, packed: Tensor) -> dict[str, Any]:
+        there = sequences.mask(packed)
+        found = {"input_ids": torch.where(there, self.other, self.pad), "attention_mask": there.long()}
+        if self.segments:
+            found["token_type_ids"] = torch.zeros_like(found["input_ids"])
+        return found
+
+    def pack(self, hidden: Tensor, before: Tensor) -> Tensor:
+        return sequences.pack(hidden, before[..., -1])
+
+    def hidden(self, packed: Tensor) -> Tensor:
+        return sequences.values(packed).contiguous()  # rows of a whole number of vectors: products are faster
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The reader of pictures (b, c, h, w); hidden states go from stage to stage as they are."""
+
+    size: tuple[int, int, int]
+
+    def inputs(self, given: Tensor) -> dict[str, Any]:
+        return {"pixel_values": given}
+
+    def again(self, packed: Tensor) -> dict[str, Any]:
+        return {"pixel_values": packed.new_zeros(1).expand(len(packed), *self.size)}
+
+    def pack(self, hidden: Tensor, before: Tensor) -> Tensor:
+        return hidden
+
+    def hidden(self, packed: Tensor) -> Tensor:
+        return packed
+
+
+Ending = Callable[[Any, Tensor], Tensor]  # the library's output and the packed input -> features
+
+
+def logits(output: Any, packed: Tensor) -> Tensor:
+    """What the model gives for an item."""
+    found: Tensor = output.logits
+    return found
+
+
+def word_logits(output: Any, packed: Tensor) -> Tensor:
+    """What the model gives for the first token of each word: packed (b, w, d + 1)."""
+    return sequences.words(sequences.pack(output.logits, packed[..., -1]))
+
+
+class Packed(nn.Module):
+    """A library's model that takes the input of a chain and gives what `ending` takes from its output."""
+
+    def __init__(self, model: nn.Module, reader: Reader, ending: Ending) -> None:
+        super().__init__()
+        self.model = model
+        self.reader = reader
+        self.ending = ending
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.ending(self.model(**self.reader.inputs(inputs)), inputs)
+
+
+def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending: Ending, inputs: Tensor) -> Network:
+    """The model as stages `stem`, `layer_0`, `layer_1`, ..., `pool`; as one stage, `features`, where that fails.
+
+    Args:
+        model: the library's model with a linear layer at the end; left in evaluation mode.
+        layers: the dotted name of its list of layers; "" when it has none.
+        head_path: the dotted name of that last linear layer.
+        reader: how it is called.
+        ending: what to take from its output.
+        inputs: (b, ...) input of the chain with b >= 2, on which chain and model are compared.
+    """
+    model.eval()
+    head = model.get_submodule(head_path)
+    bare = Packed(_twin(model, {head_path: nn.Identity()}), reader, ending)
+    whole = Packed(model, reader, ending)
+    found = attempt(partial(_stages, bare, layers, inputs)) if layers else None
+    for stages in (found, {"features": Stage([bare], _only)}):
+        if stages and sound(Network(stages, head), bare, inputs):
+            return Network(stages, head, whole, f"model.{head_path}").eval()
+    raise RuntimeError(f"{type(model).__name__} does not give the same twice")
+
+
+def before_head(model: nn.Module, head_path: str, reader: Reader, inputs: Tensor) -> Tensor:
+    """What the linear layer at `head_path` reads."""
+    return Packed(_twin(model, {head_path: nn.Identity()}), reader, logits)(inputs)
+
+
+def without_rows(network: Network) -> Network:
+    """The same network with a head of no rows, where the one it has was never trained."""
+    network.set_head(empty_head(network.width))
+    return network
+
+
+def notes(network: Network) -> tuple[str, ...]:
+    """What a person should know about how the network was cut."""
+    return () if network.depth > 1 else (WHOLE,)
+
+
+def layers_of(model: nn.Module, count: int) -> str:
+    """The dotted name of a model's list of layers: of the lists of `count` parts, the one with most weights."""
+    sizes = {
+        path: sum(weight.numel() for weight in part.parameters())
+        for path, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and len(part) == count
+    }
+    return max(sizes, key=lambda path: sizes[path], default="")
+
+
+def _only(parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    return parts[0](inputs)
+
+
+def _stem(reader: Reader, parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    return reader.pack(left(parts[0], reader.inputs(inputs)), inputs)
+
+
+def _layer(reader: Reader, parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    with entered(reader.hidden(inputs)):
+        return reader.pack(left(parts[0], reader.again(inputs)), inputs)
+
+
+def _pool(reader: Reader, ending: Ending, parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    with entered(reader.hidden(inputs)):
+        return ending(parts[0](**reader.again(inputs)), inputs)
+
+
+def _twin(module: nn.Module, changes: Mapping[str, nn.Module]) -> nn.Module:
+    """The same module with other parts at some paths; the parts that stay are shared, not copied."""
+    twin = object.__new__(type(module))
+    twin.__dict__.update({key: dict(value) if type(value) is dict else value for key, value in vars(module).items()})
+    below: dict[str, dict[str, nn.Module]] = {}
+    for path, part in changes.items():
+        first, _, rest = path.partition(".")
+        below.setdefault(first, {})[rest] = part
+    for name, inner in below.items():
+        twin._modules[name] = inner[""] if "" in inner else _twin(module.get_submodule(name), inner)
+    return twin
+
+
+@dataclass
+class _Shell:
+    """A stage in the making. Its units are unregistered until it is known whose they are."""
+
+    model: nn.Module
+    run: Callable[[nn.Module, Tensor], Tensor]
+    reads: set[str] = field(default_factory=set)  # units and weights of containers that its output depends on
+
+
+def _stages(bare: Packed, layers: str, inputs: Tensor) -> dict[str, nn.Module]:
+    """The stages; fails where the model does not run its layers one after the other."""
+    model, reader = bare.model, bare.reader
+    parts = list(model.get_submodule(layers))  # type: ignore[call-overload]
+    units = _units(model, layers)
+    trace = _trace(bare, units, parts, inputs)
+    gives = [Gives(part, trace.size) for part in parts]
+    shells: dict[str, _Shell] = {}
+    runs: list[Callable[..., Tensor]] = [partial(_stem, reader)]
+    runs += [partial(_layer, reader)] * len(parts) + [partial(_pool, reader, bare.ending)]
+    for place, call in enumerate(runs):
+        name = "stem" if place == 0 else "pool" if place > len(parts) else f"layer_{place - 1}"
+        listed = _listed(parts, gives, place)
+        shell = _Shell(_twin(model, {layers: listed}), partial(_called, call))
+        _lend(shell.model, units)
+        with torch.no_grad():
+            if place:
+                _simplify(shell, trace, trace.hidden[place], inputs)
+        _note_reads(shell, units, inputs)
+        shells[name], inputs = shell, trace.hidden[place]
+    return _settled(shells, units, runs)
+
+
+def _listed(parts: Sequence[nn.Module], gives: Sequence[nn.Module], place: int) -> nn.ModuleList:
+    """The list of layers in the shell of a stage."""
+    if place == 0:
+        return nn.ModuleList([Leaves(parts[0])])
+    if place > len(parts):
+        return nn.ModuleList(gives)
+    last = place == len(parts)
+    end = [] if last else [Leaves(parts[place])]
+    return nn.ModuleList([*gives[: place - 1], Enters(parts[place - 1], last), *end])
+
+
+def _called(call: Callable[..., Tensor], shell: nn.Module, inputs: Tensor) -> Tensor:
+    return call([shell], inputs)
+
+
+def _units(model: nn.Module, layers: str) -> dict[str, Any]:
+    """What stands beside the path to the list of layers: parts, and weights that the objects on it hold themselves."""
+    found: dict[str, Any] = {}
+    steps, owner, prefix = layers.split("."), model, ""
+    for step in steps:
+        found.update({f"{prefix}{name}": weight for name, weight in owner.named_parameters(recurse=False)})
+        found.update({f"{prefix}{name}": part for name, part in owner.named_children() if name != step})
+        owner, prefix = owner.get_submodule(step), f"{prefix}{step}."
+    return found
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """One forward pass of the library's model, as seen."""
+
+    front: tuple[str, ...]  # units that run before the last layer and never after it, the latest first
+    size: int  # values that a layer gives, 0 for a tensor by itself
+    hidden: tuple[Tensor, ...]  # what each stage gives
+
+
+@torch.no_grad()
+def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], inputs: Tensor) -> _Trace:
+    """Which units run when, and what goes from layer to layer. Fails where a layer runs twice or out of turn."""
+    seen: list[str] = []
+    taken: list[Tensor] = []
+    given: list[Any] = []
+    hooks = [parts[-1].register_forward_hook(lambda part, args, output: given.append(output))]
+    hooks += [part.register_forward_pre_hook(partial(_took, taken), with_kwargs=True) for part in parts]
+    named = {path: unit for path, unit in units.items() if isinstance(unit, nn.Module)}
+    named |= {f"layer {place}": part for place, part in enumerate(parts)}
+    hooks += [part.register_forward_pre_hook(partial(_saw, seen, path)) for path, part in named.items()]
+    try:
+        features = bare(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    wanted = [f"layer {place}" for place in range(len(parts))]
+    if [name for name in seen if name in wanted] != wanted:
+        raise RuntimeError("the layers do not run once, in order")
+    end = seen.index(wanted[-1])
+    front = dict.fromkeys(name for name in reversed(seen[:end]) if name not in wanted and name not in seen[end:])
+    hidden = [bare.reader.pack(one, inputs) for one in (*taken, first_of(given[0]))]
+    size = len(given[0]) if isinstance(given[0], (tuple, list)) else 0
+    return _Trace(tuple(front), size, (*hidden, features))
+
+
+def _took(taken: list[Tensor], part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    taken.append(args[0] if args else named["hidden_states"])
+
+
+def _saw(seen: list[str], path: str, part: nn.Module, args: tuple[Any, ...]) -> None:
+    seen.append(path)
+
+
+def _lend(shell: nn.Module, units: Mapping[str, Any]) -> None:
+    """Hold all units unregistered: the library finds them, and no stage owns them yet."""
+    for path, unit in units.items():
+        owner, leaf = _owner(shell, path)
+        owner._modules.pop(leaf, None)
+        owner._parameters.pop(leaf, None)
+        owner.__dict__[leaf] = unit
+
+
+def _owner(shell: nn.Module, path: str) -> tuple[nn.Module, str]:
+    parent, _, leaf = path.rpartition(".")
+    return shell.get_submodule(parent), leaf
+
+
+def _simplify(shell: _Shell, trace: _Trace, wanted: Tensor, inputs: Tensor) -> None:
+    """Stand-ins for the units that run first, wherever the stage then gives what it does in the library's own pass."""
+    for path in trace.front:
+        owner, leaf = _owner(shell.model, path)
+        before = owner.__dict__[leaf]
+        for stand_in in (Gives(nn.Identity(), 0), Gives(before, 0, inside=True)):
+            owner.__dict__[leaf] = stand_in
+            got = attempt(partial(shell.run, shell.model, inputs))
+            if got is not None and got.shape == wanted.shape and deviation(got, wanted) <= TOLERANCE:
+                break
+            owner.__dict__[leaf] = before
+
+
+def _note_reads(shell: _Shell, units: Mapping[str, Any], inputs: Tensor) -> None:
+    """Which units the stage needs; the others are taken out of it, also those that run for nobody (BERT's pooler)."""
+    ran = _ran(shell, units, inputs)
+    for path, unit in units.items():
+        owner, leaf = _owner(shell.model, path)
+        if id(owner.__dict__.get(leaf)) != id(unit):
+            continue
+        weights = [unit] if isinstance(unit, nn.Parameter) else list(unit.parameters())
+        used = depends_on(partial(shell.run, shell.model), weights, inputs) if weights else []
+        if any(used) or (not weights and path in ran):
+            shell.reads.add(path)
+            continue
+        owner.__dict__[leaf] = None
+        if attempt(partial(shell.run, shell.model, inputs)) is None:
+            owner.__dict__[leaf] = unit
+            shell.reads |= {path} & ran
+
+
+@torch.no_grad()
+def _ran(shell: _Shell, units: Mapping[str, Any], inputs: Tensor) -> set[str]:
+    seen: list[str] = []
+    hooks = [
+        unit.register_forward_pre_hook(partial(_saw, seen, path))
+        for path, unit in units.items()
+        if isinstance(unit, nn.Module)
+    ]
+    try:
+        shell.run(shell.model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return set(seen)
+
+
+def _settled(
+    shells: Mapping[str, _Shell], units: Mapping[str, Any], runs: Sequence[Callable[..., Tensor]]
+) -> dict[str, nn.Module]:
+    """Every unit registered with its owner: the one stage that reads it, else the stem."""
+    for path, unit in units.items():
+        readers = [name for name, shell in shells.items() if path in shell.reads]
+        if isinstance(unit, nn.Module) and not [*unit.parameters(), *unit.buffers()]:
+            # Dropout acts in a stage if that stage moves: each has its own.
+            for name in readers:
+                _register(shells[name].model, path, copy.deepcopy(unit))
+        elif readers and (isinstance(unit, nn.Parameter) or [*unit.parameters()]):
+            _register(shells[readers[0] if len(readers) == 1 else "stem"].model, path, unit)
+        for shell in shells.values():
+            owner, leaf = _owner(shell.model, path)
+            if isinstance(owner.__dict__.get(leaf), Gives):
+                _register(shell.model, path, owner.__dict__[leaf])
+    return {name: Stage([shell.model], call) for (name, shell), call in zip(shells.items(), runs, strict=True)}
+
+
+def _register(shell: nn.Module, path: str, unit: Any) -> None:
+    owner, leaf = _owner(shell, path)
+    owner.__dict__.pop(leaf, None)
+    setattr(owner, leaf, unit)
