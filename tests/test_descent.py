@@ -165,6 +165,16 @@ def test_batches_for_pairs_hold_several_examples_of_each_class(classes):
         assert counts.min() >= 32 // min(classes, 8)
 
 
+def test_pretrained_stages_may_go_slower_and_the_head_faster():
+    network = convolutional()
+    network.move_from(2)
+    groups = descent.parameter_groups(network, Phase("top", cut=2), 0.1, 0.0, (5.0, 0.2))
+    head = {id(weight) for weight in network.head.parameters()}
+    rates = {group["lr"] for group in groups if {id(weight) for weight in group["params"]} <= head}
+    assert rates == {0.5}
+    assert {round(group["lr"], 9) for group in groups} == {0.5, 0.02}
+
+
 def test_an_epoch_never_ends_with_a_single_example():
     generator = np.random.default_rng(0)
     assert [len(descent.epoch_order(count, 4, generator)) for count in (8, 9, 10, 1)] == [8, 8, 10, 1]

@@ -102,7 +102,7 @@ def test_contrastive_moves_the_features_and_then_fits_the_head(written: str, cut
     (policy,) = folder.resolve("tune", written)
     moved, head = policy.plan(RESNET)
     assert (moved.name, moved.cut, moved.solver) == ("contrastive", cut, "descent")
-    assert (moved.loss, moved.steps, moved.rate, moved.layer_decay) == ("pair_cosine", steps, 0.1, 1.0)
+    assert (moved.loss, moved.steps, moved.rate, moved.layer_decay) == ("pair_cosine", steps, 1.0, 1.0)
     assert (head.name, head.cut, head.solver, head.loss, head.steps) == ("head", 6, "logistic", "", None)
     (loss,) = folder.resolve("losses", moved.loss)
     assert policy.tasks == loss.tasks == ("classify",)

@@ -96,3 +96,88 @@ def test_the_fingerprint_changes_with_every_part():
 def test_mistakes_are_one_sentence(change, message):
     with pytest.raises(SpecError, match=message):
         plan.routes(words(**change), Settings(), PICTURES)
+
+
+def of(modality, task="classify", helped=False, **changes):
+    return plan.routes(words(**changes), Settings(), Subject(modality, task, helped))
+
+
+def test_each_kind_of_data_has_its_floors():
+    text = of("text", encoder="sentence:x", tune="probe")
+    assert [(one.name, one.encoder, one.floor) for one in text] == [
+        ("probe", "sentence:x", False),
+        ("scratch", "sentence:x", True),
+        ("tfidf", "", True),
+    ]
+    assert [one.encoder for one in of("audio", encoder="hf:x", tune="probe") if one.floor] == [
+        "hf:x",
+        "spectrogram:log_mel",
+    ]
+    assert [one.name for one in of("words", "tag", encoder="hf:x", tune="probe")] == ["probe", "scratch"]
+
+
+def test_the_objective_is_what_the_task_names():
+    for task, loss in (
+        ("classify", "cross_entropy"),
+        ("multilabel", "binary_cross_entropy"),
+        ("regress", "squared_error"),
+        ("tag", "cross_entropy"),
+    ):
+        modality = "words" if task == "tag" else "text"
+        assert of(modality, task, encoder="hf:x", tune="full")[0].written()["loss"] == loss
+
+
+def test_methods_on_features_are_routes_without_an_objective():
+    made = of("text", encoder="sentence:x, sentence:y", tune="", method="prototypes, zero_shot")
+    assert [one.name for one in made if not one.floor] == [
+        "sentence:x / prototypes",
+        "sentence:y / prototypes",
+        "sentence:x / zero_shot",
+        "sentence:y / zero_shot",
+    ]
+    assert all(one.shallow and not one.raw and one.losses == () for one in made if not one.floor)
+    assert [one.name for one in of("text", encoder="sentence:x", tune="", method="prototypes")] == [
+        "prototypes",
+        "scratch",
+        "tfidf",
+    ]
+
+
+def test_policies_are_the_default_and_go_beside_methods_when_named():
+    assert [one.name for one in of("text", encoder="hf:x", tune="")][:2] == ["probe", "partial"]
+    assert [one.name for one in of("text", encoder="hf:x", tune="full", method="prototypes")][:2] == [
+        "full",
+        "prototypes",
+    ]
+
+
+def test_tables_transfer_from_a_source_and_are_measured_without_it():
+    made = of("row", helped=True, encoder="", tune="")
+    assert [(one.name, one.floor) for one in made] == [
+        ("boosting with the source", False),
+        ("linear with the source", False),
+        ("boosting", True),
+        ("linear", True),
+    ]
+    assert all(one.raw for one in made)
+    with pytest.raises(
+        SpecError, match=r"nothing to transfer from; give --source .* --domain COLUMN and --target-domain"
+    ):
+        of("row", encoder="", tune="")
+
+
+@pytest.mark.parametrize(
+    ("changes", "task", "sentence"),
+    [
+        (
+            {"loss": "squared_error"},
+            "classify",
+            "squared_error serves the task regress, and these labels are for classify",
+        ),
+        ({"method": "prototypes"}, "regress", "prototypes serves the task classify, and these labels are for regress"),
+        ({"tune": "contrastive"}, "multilabel", "contrastive serves the task classify"),
+    ],
+)
+def test_a_method_for_other_labels_is_refused(changes, task, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        of("text", task, encoder="hf:x", **changes)

@@ -1,5 +1,7 @@
 """The loop: it learns, stops, restores, freezes, goes on after an interruption, and gives the same bits twice."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -215,3 +217,107 @@ def test_lp_ft_starts_where_the_probe_ends():
     _, history, _ = run("lp_ft")
     assert history[0] == probed[0]
     assert max(entry["accuracy"] for entry in history) >= probed[0]["accuracy"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A policy with a phase of its own objective, then the head."""
+
+    steps: int = 7
+
+    def plan(self, parameters):
+        cut = len(parameters)
+        return (Phase("pairs", 0, loss="pair_cosine", steps=self.steps), Phase("head", cut, solver="logistic"))
+
+
+def paired(steps=7, seed=0, size=8, place=None, report=None):
+    network = convolutional()
+    training, validation = examples(48), examples(24, seed=1)
+    (chosen,) = folder.resolve("optimizers", "adamw(rate=0.003)")
+    recipe = train.Recipe(
+        Paired(steps).plan([1] * network.depth),
+        folder.resolve("losses", "cross_entropy"),
+        chosen,
+        schedule(f"batch={size}"),
+        seed,
+        TASK,
+        own={"pair_cosine": folder.resolve("losses", "pair_cosine")},
+    )
+    history = train.train(
+        network,
+        recipe,
+        lambda phase: tuple(Frozen(feed, network, phase.cut).feed for feed in (training, validation)),
+        Setting(network, np.bincount(training.labels), CLASSES),
+        place=place,
+        report=report or (lambda progress: None),
+    )
+    return network, history
+
+
+def test_a_phase_with_its_own_objective_is_not_judged_and_ends_on_its_last_weights():
+    network, history = paired(steps=90)
+    pairs = [entry for entry in history if entry["phase"] == "pairs"]
+    assert all("accuracy" not in entry for entry in pairs)
+    assert "accuracy" in history[-1]
+    untouched = convolutional()
+    assert not torch.equal(network.stages["stage0"][0].weight, untouched.stages["stage0"][0].weight)
+    pulled, spread = (cosines(one) for one in (network, untouched))
+    assert pulled > 10 * spread > 0
+
+
+def cosines(network):
+    """How much nearer examples of one class are than those of two, in cosines."""
+    feed = examples(48)
+    with torch.no_grad():
+        features = torch.nn.functional.normalize(network.eval()(feed.pictures).features)
+    same = torch.from_numpy(feed.labels[:, None] == feed.labels[None, :])
+    found = features @ features.T
+    return float(found[same].mean() - found[~same].mean())
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(7, 1), (18, 3), (3, 1)])
+def test_steps_are_counted_in_place_of_epochs(steps, epochs):
+    seen = []
+    _, history = paired(steps, report=seen.append)
+    assert sum(entry["phase"] == "pairs" for entry in history) == epochs
+    assert [progress.value for progress in seen[:epochs]] == [None] * epochs
+
+
+def test_an_interrupted_phase_of_pairs_ends_with_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
+    whole, _ = paired(steps=24)
+    calls = []
+
+    def stop(progress):
+        calls.append(progress)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paired(steps=24, place=tmp_path / "kept", report=stop)
+    resumed, _ = paired(steps=24, place=tmp_path / "kept")
+    assert same(whole, resumed)
+
+
+def test_half_precision_keeps_weights_and_steps_in_float32():
+    network, feed = convolutional(), examples(24)
+    (chosen,) = folder.resolve("optimizers", "sgd(rate=0.01)")
+    seen = []
+
+    class Watching:
+        regularises = False
+
+        def build(self, setting):
+            def term(step):
+                seen.append((step.target.output.logits.dtype, step.target.output.features.dtype))
+                return step.target.output.logits.square().mean()
+
+            return term
+
+    for half in (True, False):
+        recipe = train.Recipe(
+            (Phase("all", 0),), (Watching(),), chosen, schedule("epochs=1, batch=8"), 0, TASK, half=half
+        )
+        train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES))
+    assert set(seen) == {(torch.float32, torch.float32)}
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}

@@ -19,17 +19,20 @@ LARGEST_BATCH = 64  # beyond it small data sets get too few steps
 STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
 
 
-def parameter_groups(network: Network, phase: Phase, rate: float, weight_decay: float) -> list[dict]:
+def parameter_groups(
+    network: Network, phase: Phase, rate: float, weight_decay: float, paces: tuple[float, float] = (1.0, 1.0)
+) -> list[dict]:
     """The moving weights with their rates and weight decay.
 
-    The head and the topmost moving stage learn at `rate * phase.rate`; each stage with weights further down at
-    `phase.layer_decay` times the one above it. Norms and biases (one-dimensional weights) are never decayed.
+    The rate of a phase is `rate * phase.rate`. The head learns at the first of the paces times that, the topmost moving
+    stage at the second, each stage with weights further down at `phase.layer_decay` times the one above it. Norms and
+    biases (one-dimensional weights) are never decayed.
     """
     moving = [s for s, moves in zip(network.stages.values(), network.moving, strict=True) if moves]
     carrying = [stage for stage in reversed(moving) if any(True for _ in stage.parameters())]
     top = rate * phase.rate
-    levels: list[tuple[nn.Module, float]] = [(network.head, top)]
-    levels += [(stage, top * phase.layer_decay**down) for down, stage in enumerate(carrying)]
+    levels: list[tuple[nn.Module, float]] = [(network.head, paces[0] * top)]
+    levels += [(stage, paces[1] * top * phase.layer_decay**down) for down, stage in enumerate(carrying)]
     groups = []
     for part, level_rate in levels:
         weights = [value for value in part.parameters() if value.requires_grad]

@@ -52,18 +52,21 @@ class Gives(nn.Module):
     """In place of a part: the hidden states that the pass was entered with, in the form of that part's output.
 
     With `inside`, the library finds what lies in that part (ViT asks for the dtype of a weight); nothing there runs.
+    With `turned`, they are given as (b, d, t), as filters over time have them.
     """
 
-    def __init__(self, like: nn.Module, size: int, inside: bool = False) -> None:
+    def __init__(self, like: nn.Module, size: int, inside: bool = False, turned: bool = False) -> None:
         super().__init__()
         _borrow_attributes(self, like)
         if inside:
             self.__dict__.update(like._modules)
         self.size = size
+        self.turned = turned
         self.register_forward_pre_hook(_collect, with_kwargs=True)
 
     def forward(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
-        return (_GIVEN.get(), *[None] * (self.size - 1)) if self.size else _GIVEN.get()
+        hidden = _GIVEN.get().transpose(1, 2) if self.turned else _GIVEN.get()
+        return (hidden, *[None] * (self.size - 1)) if self.size else hidden
 
 
 class Enters(nn.Module):

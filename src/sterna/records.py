@@ -307,6 +307,8 @@ class Encoder:
     fresh: Callable[[], Network]  # the same architecture with random weights, from the global generator: fence it
     pretrained: bool = True  # False: features made by hand, a floor
     notes: tuple[str, ...] = ()  # what was inferred, said to the person
+    pace: float = 1.0  # factor on the learning rate of pretrained stages
+    head_pace: float = 1.0  # factor on that of the head: small features ask for large weights
     words: Callable[[], Encoder] | None = None  # the twin whose features are (b, t, d), one for each word, for tagging
     fitted: Callable[[Table], Encoder] | None = (
         None  # the same with statistics of these training rows, where it has any

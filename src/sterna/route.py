@@ -200,7 +200,17 @@ def _trained(route: Route, desk: Desk, network: Network) -> _History:
     target = desk.training.target
     own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
     recipe = train.Recipe(
-        phases, route.losses, route.optimizer, route.schedule, desk.seed, desk.task, target.task, desk.fingerprint, own
+        phases,
+        route.losses,
+        route.optimizer,
+        route.schedule,
+        desk.seed,
+        desk.task,
+        target.task,
+        desk.fingerprint,
+        own,
+        paces=(tables.encoder.head_pace, tables.encoder.pace if route.tune.pretrained else 1.0),
+        half=tables.half(phases),
     )
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
@@ -276,7 +286,7 @@ class _Tables:
             wanted = [cut for cut in wanted if cut == 0]
         self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
         # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
-        if not self._encoder.preparation.ragged or (self.augment.single and not self.views):
+        if not self.encoder.preparation.ragged or (self.augment.single and not self.views):
             wanted = [cut for cut in wanted if cut > 0]
         cuts = [cut for cut in wanted if self._affordable(cut)]
         if not cuts:
@@ -289,14 +299,25 @@ class _Tables:
         views = [(number, self.augment) for number in range(1, self.views + 1)]
         self._compute(target.items, cuts, views, target.rows)
 
+    def half(self, phases: Sequence[Phase]) -> bool:
+        """Whether training may run in bfloat16: for sequences, where the network was seen to agree in it and to gain.
+
+        Networks of pictures stay in float32: small ones were several times slower backward in bfloat16.
+        """
+        items, preparation = self.desk.training.target.items, self.encoder.preparation
+        if not preparation.ragged or all(phase.solver == "logistic" for phase in phases):
+            return False
+        layout = self.desk.store.layout(self.encoder, items, self.desk.training.target.rows)
+        return layout.plan.dtype == "bfloat16"
+
     @property
-    def _encoder(self) -> Encoder:
+    def encoder(self) -> Encoder:
         assert self.desk.encoder is not None
         return self.desk.encoder
 
     def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
         desk = self.desk
-        found = desk.store.activations(self._encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
+        found = desk.store.activations(self.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
         self.stored.update({(id(items), *key): value for key, value in found.items()})
 
     def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
@@ -314,11 +335,11 @@ class _Tables:
             augmented = [self.stored[(id(table.items), cut, number)] for number in numbers]
             return StoredFeed(clean, augmented, table, weights, augment)
         prefix = _Frozen(self.network, cut) if cut else None
-        return PreparedFeed(table, weights, self._encoder.preparation, augment, self.desk.seed, prefix)
+        return PreparedFeed(table, weights, self.encoder.preparation, augment, self.desk.seed, prefix)
 
     def _affordable(self, cut: int) -> bool:
         """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""
-        wanted = self.desk.store.room(self._encoder, self.desk.training.target.items, cut)
+        wanted = self.desk.store.room(self.encoder, self.desk.training.target.items, cut)
         return wanted * (1 + self.views) <= self.desk.store.limit / 2
 
 

@@ -153,6 +153,16 @@ def without_rows(network: Network) -> Network:
     return network
 
 
+def pace(network: Network) -> float:
+    """How fast pretrained layers learn, as a factor on the rate of layers that start at random.
+
+    A tenth for 768 features: 3e-5 with adamw's default, inside the 2e-5 to 5e-5 of Devlin et al. 2019, appendix A.3.
+    The rate that suits Adam falls with the width (Yang et al. 2022, arXiv 2203.03466, table 3), so narrow networks take
+    more.
+    """
+    return min(1.0, 0.1 * 768 / network.width)
+
+
 def notes(network: Network) -> tuple[str, ...]:
     """What a person should know about how the network was cut."""
     return () if network.depth > 1 else (WHOLE,)
@@ -262,7 +272,8 @@ class _Trace:
     """One forward pass of the library's model, as seen."""
 
     front: tuple[str, ...]  # units that run before the last layer and never after it, the latest first
-    size: int  # values that a layer gives, 0 for a tensor by itself
+    sizes: Mapping[str, int]  # values that a unit gives, 0 for a tensor by itself
+    size: int  # the same for a layer
     hidden: tuple[Tensor, ...]  # what each stage gives
 
 
@@ -275,6 +286,8 @@ def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], i
     hooks = [parts[-1].register_forward_hook(lambda part, args, output: given.append(output))]
     hooks += [part.register_forward_pre_hook(partial(_took, taken), with_kwargs=True) for part in parts]
     named = {path: unit for path, unit in units.items() if isinstance(unit, nn.Module)}
+    sizes: dict[str, int] = {}
+    hooks += [part.register_forward_hook(partial(_gave, sizes, path)) for path, part in named.items()]
     named |= {f"layer {place}": part for place, part in enumerate(parts)}
     hooks += [part.register_forward_pre_hook(partial(_saw, seen, path)) for path, part in named.items()]
     try:
@@ -288,8 +301,7 @@ def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], i
     end = seen.index(wanted[-1])
     front = dict.fromkeys(name for name in reversed(seen[:end]) if name not in wanted and name not in seen[end:])
     hidden = [bare.reader.pack(one, inputs) for one in (*taken, first_of(given[0]))]
-    size = len(given[0]) if isinstance(given[0], (tuple, list)) else 0
-    return _Trace(tuple(front), size, (*hidden, features))
+    return _Trace(tuple(front), sizes, _size(given[0]), (*hidden, features))
 
 
 def _took(taken: list[Tensor], part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -298,6 +310,14 @@ def _took(taken: list[Tensor], part: nn.Module, args: tuple[Any, ...], named: di
 
 def _saw(seen: list[str], path: str, part: nn.Module, args: tuple[Any, ...]) -> None:
     seen.append(path)
+
+
+def _gave(sizes: dict[str, int], path: str, part: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    sizes[path] = _size(output)
+
+
+def _size(output: Any) -> int:
+    return len(output) if isinstance(output, (tuple, list)) else 0
 
 
 def _lend(shell: nn.Module, units: Mapping[str, Any]) -> None:
@@ -318,8 +338,9 @@ def _simplify(shell: _Shell, trace: _Trace, wanted: Tensor, inputs: Tensor) -> N
     """Stand-ins for the units that run first, wherever the stage then gives what it does in the library's own pass."""
     for path in trace.front:
         owner, leaf = _owner(shell.model, path)
-        before = owner.__dict__[leaf]
-        for stand_in in (Gives(nn.Identity(), 0), Gives(before, 0, inside=True)):
+        before, size = owner.__dict__[leaf], trace.sizes[path]
+        stand_ins = (Gives(nn.Identity(), size), Gives(before, size, inside=True), Gives(before, size, turned=True))
+        for stand_in in stand_ins:
             owner.__dict__[leaf] = stand_in
             got = attempt(partial(shell.run, shell.model, inputs))
             if got is not None and got.shape == wanted.shape and deviation(got, wanted) <= TOLERANCE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Recipe:
     name: str = "classify"  # of the task
     fingerprint: str = ""  # of options and data: a checkpoint of another run is refused
     own: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # objectives of phases that name theirs
+    paces: tuple[float, float] = (1.0, 1.0)  # factors on the rate of the head and of the stages
+    half: bool = False  # forward passes in bfloat16 where torch holds that safe; weights and steps stay float32
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,10 @@ def _step(
     progress: float,
 ) -> float:
     """Forward, the sum of the addends, backward, one step; returns the objective."""
-    step = Step(descent.seen(batch, suffix(batch.inputs)), run.network, progress)
+    with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=run.recipe.half):
+        output = suffix(batch.inputs)
+    output = replace(output, features=output.features.float(), logits=output.logits.float())
+    step = Step(descent.seen(batch, output), run.network, progress)
     objective = torch.stack([term(step).float() for term in terms]).sum()
     value = float(objective.detach())
     if not np.isfinite(value):
@@ -256,7 +261,8 @@ def _optimizer(run: _Run, phase: Phase) -> torch.optim.Optimizer:
     """The optimizer of a phase; weight decay is off where a term of the objective regularises the weights itself."""
     chosen = run.recipe.optimizer
     regularised = any(loss.regularises for loss in run.recipe.losses)
-    groups = descent.parameter_groups(run.network, phase, chosen.rate, 0.0 if regularised else chosen.weight_decay)
+    decay = 0.0 if regularised else chosen.weight_decay
+    groups = descent.parameter_groups(run.network, phase, chosen.rate, decay, run.recipe.paces)
     own = list(_terms_module(run.terms).parameters())
     if own:
         groups.append({"params": own, "lr": chosen.rate, "weight_decay": chosen.weight_decay})

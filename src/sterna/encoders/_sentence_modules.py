@@ -104,6 +104,11 @@ class Layout:
     head: nn.Linear | None  # of a folder that sterna wrote
     stated: bool  # False: a plain transformer, with mean pooling
 
+    @property
+    def unit(self) -> bool:
+        """Whether features have length 1."""
+        return bool(self.after) and isinstance(self.after[-1], Normalize)
+
 
 def layout(place: Path, head: str) -> Layout:
     """The modules of a folder; `head` is the path of the one that holds a classifier, "" where there is none.

@@ -1,8 +1,9 @@
-"""Encoders of transformers for texts and pictures, by a name on the hub or as a folder, with the library's classifier.
+"""Encoders of transformers for texts, pictures and sounds, by name on the hub or as a folder, with its classifier.
 
 `hf:bert-base-uncased`, `hf:FOLDER`. Features are what the last linear layer of `AutoModelForSequenceClassification`
-reads (for tagging, of `AutoModelForTokenClassification`; for pictures, of `AutoModelForImageClassification`), so a
-fitted model opens and answers there. A layer before it that no pretraining has seen starts as the identity.
+reads (for tagging, of `AutoModelForTokenClassification`; for pictures, of `AutoModelForImageClassification`; for sounds,
+of `AutoModelForAudioClassification`), so a fitted model opens and answers there. A layer before it that no pretraining
+has seen starts as the identity.
 When not to use: for texts with few labels, `sentence:NAME` gives better features; those were trained to be compared.
 """
 
@@ -20,18 +21,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForAudioClassification,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from sterna import chains, files, hub, network, sequences, shells, tokens
-from sterna.encoders import _hf_head, _hf_pictures
+from sterna.encoders import _hf_head, _hf_pictures, _hf_sounds
 from sterna.errors import EncoderError
 from sterna.network import Network
 from sterna.preparation import ImagePreparation
@@ -47,13 +50,15 @@ AUTOS = {
     "text": AutoModelForSequenceClassification,
     "words": AutoModelForTokenClassification,
     "image": AutoModelForImageClassification,
+    "audio": AutoModelForAudioClassification,
 }
 KINDS: dict[str, Mapping[str, Any]] = {
     "text": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     "words": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
     "image": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    "audio": MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
 }
-USES = {"text": "classify texts or pictures", "words": "tag words", "image": "classify texts or pictures"}
+USES = {"text": "", "words": "tag words", "image": "classify texts, pictures or sounds", "audio": ""}
 SAMPLES = {
     "text": ("What was learned on one language", "holds on others; sometimes."),
     "words": (("What", "was", "learned", "on", "one", "language"), ("holds", "on", "others")),
@@ -68,7 +73,7 @@ OF_THE_RUN = (
     "_name_or_path",
 )
 
-Modality = Literal["text", "words", "image"]
+Modality = Literal["text", "words", "image", "audio"]
 SENTENCES = "this is a sentence encoder, whose own pooling is used by sentence: in place of hf:."
 PICTURES = "preprocessor_config.json"
 TOKENS = "tokenizer_config.json"
@@ -80,23 +85,35 @@ class _Form:
 
     modality: Modality
     settings: Any  # the configuration
-    preparation: TextPreparation | ImagePreparation
+    preparation: TextPreparation | ImagePreparation | _hf_sounds.Preparation
     stated: Mapping[str, Any]  # tokenizer_config.json or preprocessor_config.json
-    reader: shells.Tokens | shells.Pixels
+    reader: shells.Tokens | shells.Pixels | _hf_sounds.Waves | _hf_sounds.Spectrograms
     head: str = ""  # where the classifier sits
     layers: str = ""
     norm: str = ""  # for a classifier without a bias, the norm that it reads
+    heard: _hf_sounds.Hearing | None = None  # for sounds
 
     def sample(self) -> Tensor:
-        """Real input of two lengths; noise for pictures."""
+        """Real input of two lengths; noise for pictures and sounds."""
+        if isinstance(self.preparation, TextPreparation):
+            return tokens.stacked(self.preparation, SAMPLES[self.modality])
         if isinstance(self.preparation, ImagePreparation):
             return chains.noise(self.preparation.size)
-        return tokens.stacked(self.preparation, SAMPLES[self.modality])
+        return _hf_sounds.sample(self.reader)
 
     def chained(self, model: nn.Module) -> Network:
         """The model as a chain."""
-        ending = shells.word_logits if self.modality == "words" else shells.logits
-        return shells.chain(model, self.layers, self.head, self.reader, ending, self.sample())
+        ending, sample = shells.word_logits if self.modality == "words" else shells.logits, self.sample()
+        cut = partial(_cut, model, self.head, self.reader, ending, sample)
+        if isinstance(self.reader, _hf_sounds.Waves):
+            return _hf_sounds.apart(cut, self.layers, self.reader, sample)
+        return cut(self.layers)
+
+
+def _cut(
+    model: nn.Module, head: str, reader: shells.Reader, ending: shells.Ending, sample: Tensor, layers: str
+) -> Network:
+    return shells.chain(model, layers, head, reader, ending, sample)
 
 
 def load(name: str, origin: str = "hf") -> Encoder:
@@ -112,17 +129,19 @@ def words(name: str, origin: str = "hf") -> Encoder:
 def _load(place: Path, reference: str, modality: Modality) -> Encoder:
     settings = hub.config(place)
     if modality == "text" and settings.model_type not in KINDS["text"]:
-        modality = "image"
+        modality = "audio" if settings.model_type in KINDS["audio"] else "image"
     if settings.model_type not in KINDS[modality]:
         raise EncoderError(
             f"transformers has no model of type '{settings.model_type}' ({place}) that can {USES[modality]}; choose "
             "another, such as hf:bert-base-uncased."
         )
-    form = _pictures(place, settings) if modality == "image" else _texts(place, settings, modality)
+    form = _form(place, settings, modality)
     opened = hub.pretrained(AUTOS[modality], place, settings)
+    if form.heard is not None:
+        opened = _hf_sounds.adapted(opened, settings, form.heard)
     model = opened.model
     form = _located(form, model)
-    filled = _filled(opened, form)
+    filled = (*_filled(opened, form), *(form.heard.notes if form.heard is not None else ()))
     chain = form.chained(model)
     if chain.head.bias is None:
         form = replace(form, norm=_hf_head.norm_of(model, _features(chain, form.sample())))
@@ -146,7 +165,17 @@ def _load(place: Path, reference: str, modality: Modality) -> Encoder:
         words=partial(_load, place, reference, "words") if modality == "text" else None,
         describe=tokens.Embedding(partial(_features, chain), prepare) if isinstance(prepare, TextPreparation) else None,
         write=partial(_write, form),
+        pace=shells.pace(chain),
     )
+
+
+def _form(place: Path, settings: Any, modality: Modality) -> _Form:
+    if modality == "image":
+        return _pictures(place, settings)
+    if modality != "audio":
+        return _texts(place, settings, modality)
+    heard = _hf_sounds.hearing(place, settings)
+    return _Form("audio", settings, heard.preparation, heard.stated, heard.reader, heard=heard)
 
 
 def _texts(place: Path, settings: Any, modality: Modality) -> _Form:
@@ -171,7 +200,7 @@ def _located(form: _Form, model: nn.Module) -> _Form:
     settings = form.settings
     count = getattr(settings, "num_hidden_layers", None) or len(getattr(settings, "depths", ()))
     form = replace(form, head=linear[-1], layers=shells.layers_of(model, count))
-    if isinstance(form.preparation, ImagePreparation) or isinstance(form.reader, shells.Pixels):
+    if not isinstance(form.preparation, TextPreparation) or not isinstance(form.reader, shells.Tokens):
         return form
     accepted = inspect.signature(model.forward).parameters
     segments = "token_type_ids" in accepted and (getattr(settings, "type_vocab_size", 0) or 0) > 1
@@ -204,6 +233,8 @@ def _pooling(chain: Network, form: _Form) -> str:
     """In words: which of the last hidden states the features depend on."""
     if form.modality == "words":
         return "the last hidden states of the first token of each word"
+    if form.modality == "audio":
+        return _hf_sounds.pooling(chain)
     if chain.depth == 1 or form.modality == "image":
         return "those that the library pools"
     sample = form.sample()[:1]
@@ -245,7 +276,7 @@ def _write(form: _Form, fitted: Fitted, place: Path, facts: Mapping[str, Any]) -
         head.weight.data = _hf_head.fold(model, form.norm, head.weight.data, head.bias.data)
         head.bias = None
     hub.write_weights(model, place / "model.safetensors")
-    if isinstance(form.preparation, ImagePreparation) or isinstance(form.reader, shells.Pixels):
+    if not isinstance(form.preparation, TextPreparation) or not isinstance(form.reader, shells.Tokens):
         files.write_json(place / PICTURES, form.stated)
         return
     files.write_bytes(place / "tokenizer.json", form.preparation.tokenizer)

@@ -100,6 +100,10 @@ def _load(place: Path, reference: str) -> Encoder:
         words=partial(_words, layout.transformer),
         describe=tokens.Embedding(partial(_features, chain), form.preparation),
         write=partial(_write, form),
+        pace=shells.pace(chain),
+        # Adam moves each weight by its rate, and features of length 1 are sqrt(d) times smaller than normalised hidden
+        # states. Half of that on the logarithmic scale: a head that learns faster shakes the stages below it.
+        head_pace=chain.width**0.25 if layout.unit else 1.0,
     )
 
 

@@ -42,7 +42,7 @@ class ZeroShot:
     """What is said of each class, and how sharply likeness is read."""
 
     template: str = option(
-        "This text is {}.", "what is embedded, with {} for the description; for photos: a photo of {}."
+        "This text is {}.", "what is embedded, with {} for the description, such as 'a photo of {}.' for photos"
     )
     descriptions: str = option("", "'class: text; class: text', or the path of a JSON file; empty: the class names")
     temperature: float = option(0.05, "divides the cosines; smaller is surer", Range(0, 100, low_open=True))

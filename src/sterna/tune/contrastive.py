@@ -33,8 +33,8 @@ class Contrastive:
         Range(1, 100_000),
     )
     rate: float = option(
-        0.1,
-        "factor on the optimizer's rate while the features move: 3e-5 with adamw, near SetFit's 2e-5",
+        1.0,
+        "factor on the optimizer's rate while the features move; 3e-5 in all with adamw and texts, near SetFit's 2e-5",
         Range(0, low_open=True),
     )
     layer_decay: float = option(1.0, "rate of each stage relative to the one above it", Range(0, 1, low_open=True))

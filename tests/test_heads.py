@@ -1,0 +1,136 @@
+"""A head fitted alone: each kind of label against scikit-learn or the same examples laid out flat."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from sterna import heads, sequences
+from sterna.maths import logistic
+from sterna.records import Batch
+
+
+class Features:
+    """A feed at the last cut: features of items."""
+
+    views, lengths, words = 0, None, None
+
+    def __init__(self, features, labels, weights=None):
+        self.features, self.labels = features, labels
+        self.weights = np.ones(len(labels), dtype=np.float32) if weights is None else weights
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batches(self, order, size, epoch, mixed=True):
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            inputs = torch.from_numpy(self.features[part])
+            yield Batch(inputs, torch.from_numpy(self.labels[part]), torch.from_numpy(self.weights[part]))
+
+
+class Words:
+    """A feed of sentences with features for each word; a sentence may be cut off before its last words."""
+
+    views, lengths = 0, None
+
+    def __init__(self, features, labels, weights):
+        self.features, self.labels, self.weights = features, labels, weights
+        self.words = np.array([len(one) for one in labels])
+
+    def __len__(self):
+        return len(self.features)
+
+    def batches(self, order, size, epoch, mixed=True):
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            packed = [np.hstack([self.features[one], np.full((len(self.features[one]), 1), 2.0)]) for one in part]
+            labels = sequences.padded([self.labels[one][:, None] + 1 for one in part])[..., 0]
+            inputs = torch.from_numpy(sequences.padded(packed)).float()
+            mask = torch.from_numpy(labels > 0)
+            weights = torch.from_numpy(self.weights[part])
+            yield Batch(inputs, torch.from_numpy(labels - 1).clamp_min(0), weights, mask)
+
+
+@pytest.fixture
+def numbers():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(90, 5)).astype(np.float32) * [1, 10, 0.1, 1, 1]
+    return features.astype(np.float32), features @ generator.normal(size=(5, 2)) + generator.normal(size=(90, 2))
+
+
+def test_numbers_are_ridge_regression_on_standardised_features(numbers):
+    features, values = numbers
+    weights = np.linspace(0.5, 2, 60).astype(np.float32)
+    found = heads.solve(
+        "regress", Features(features[:60], values[:60], weights), Features(features[60:], values[60:]), 2
+    )
+    centre, scale = features[:60].mean(axis=0), features[:60].std(axis=0)
+    losses = []
+    for penalty in heads.RIDGE:
+        model = Ridge(alpha=penalty).fit((features[:60] - centre) / scale, values[:60], sample_weight=weights)
+        answers = model.predict((features[60:] - centre) / scale)
+        losses.append(((answers - values[60:]) ** 2).mean())
+        if losses[-1] == min(losses):
+            best = answers
+    assert found.loss == pytest.approx(min(losses), rel=1e-4)
+    assert features[60:] @ found.head.weight.T + found.head.bias == pytest.approx(best, rel=1e-3, abs=1e-3)
+
+
+def test_a_flat_feature_tells_nothing(numbers):
+    features, values = numbers
+    features[:, 2] = 7.0
+    found = heads.solve("regress", Features(features[:60], values[:60]), Features(features[60:], values[60:]), 2)
+    assert not found.head.weight[:, 2].any()
+
+
+def test_several_labels_are_one_regression_each(numbers):
+    features, values = numbers
+    labels = (values > 0).astype(np.uint8)
+    found = heads.solve("multilabel", Features(features[:60], labels[:60]), Features(features[60:], labels[60:]), 2)
+    for column in range(2):
+        alone = heads.solve(
+            "classify",
+            Features(features[:60], labels[:60, column].astype(np.int64)),
+            Features(features[60:], labels[60:, column].astype(np.int64)),
+            2,
+        )
+        both = features[60:] @ alone.head.weight.T + alone.head.bias
+        one = features[60:] @ found.head.weight[column] + found.head.bias[column]
+        assert one == pytest.approx(both[:, 1] - both[:, 0], abs=1e-8)
+
+
+def test_tags_are_a_regression_on_all_words_that_were_looked_at():
+    generator = np.random.default_rng(1)
+    counts = generator.integers(1, 6, size=40)
+    labels = [generator.integers(0, 3, size=count) for count in counts]
+    labels[3] = np.concatenate([labels[3], [1, 1]])  # two words more than there are features for
+    features = [
+        generator.normal(size=(count, 4)).astype(np.float32) + one[:count, None]
+        for count, one in zip(counts, labels, strict=True)
+    ]
+    weights = generator.uniform(0.5, 2, size=40).astype(np.float32)
+    tagged = np.empty(40, dtype=object)
+    tagged[:] = labels
+    parts = [Words(features[a:b], tagged[a:b], weights[a:b]) for a, b in ((0, 30), (30, 40))]
+    found = heads.solve("tag", *parts, 3)
+
+    flat = [np.concatenate(features[:30]), np.concatenate(features[30:])]
+    known = [
+        np.concatenate([one[:count] for one, count in zip(labels[a:b], counts[a:b], strict=True)])
+        for a, b in ((0, 30), (30, 40))
+    ]
+    path = logistic.fit_path(lambda size: iter([flat[0]]), known[0], np.repeat(weights[:30], counts[:30]), 3)
+    wanted = logistic.choose(path, lambda size: iter([flat[1]]), known[1])
+    assert found.head.weight == pytest.approx(wanted.fit.weight, abs=1e-4)
+    assert found.loss == pytest.approx(min(loss for _, loss in wanted.losses), abs=1e-6)
+
+
+def test_what_does_not_fit_in_memory_is_read_at_every_pass(numbers, monkeypatch):
+    features, values = numbers
+    labels = (values[:, 0] > 0).astype(np.int64)
+    parts = Features(features[:60], labels[:60]), Features(features[60:], labels[60:])
+    held = heads.solve("classify", *parts, 2)
+    monkeypatch.setattr(heads, "MEMORY", 100)
+    streamed = heads.solve("classify", *parts, 2)
+    assert streamed.head.weight == pytest.approx(held.head.weight, abs=1e-5)
