@@ -250,8 +250,8 @@ def test_lengths_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     put(two_by_three(tmp_path), "owl/long.wav", count=24000, start=9)
     loaded = audio.load(str(tmp_path))
     assert one(loaded, "lengths").sentence == (
-        "7 recordings of 0.1 to 3 s, median 0.1 s, mono; each is brought to the rate of the encoder, and in a batch "
-        "the shorter ones are padded with silence that the encoder does not see."
+        "7 recordings of 0.1 to 3 s, median 0.1 s, mono; each is brought to the rate of the encoder, and padding in "
+        "a batch changes no answer."
     )
     assert "long" not in kinds(loaded)
     monkeypatch.setattr(audio.sounds, "LONGEST", 2.0)

@@ -275,7 +275,7 @@ WRONG = {
     "no config": (lambda s: (s.place / "config.json").unlink(), "has no config.json"),
     "unknown type": (lambda s: s.config(model_type="parrot"), "is not one that transformers"),
     "code": (lambda s: s.config(model_type="parrot", auto_map={"AutoConfig": "a.B"}), "their own code are not run"),
-    "no classifier": (lambda s: s.config(model_type="wav2vec2"), "no model of type 'wav2vec2' .* can classify texts"),
+    "no classifier": (lambda s: s.config(model_type="encodec"), "no model of type 'encodec' .* can classify texts"),
     "no weights": (lambda s: (s.place / "model.safetensors").unlink(), "absent or damaged"),
     "damaged": (lambda s: (s.place / "model.safetensors").write_bytes(b"12345678"), "absent or damaged"),
     "pickled": (pickled, "the weights in .* (do not fit|are absent)"),

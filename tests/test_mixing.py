@@ -5,11 +5,11 @@ import pytest
 
 from sterna import mixing
 from sterna.errors import DataError
-from sterna.records import Table
+from sterna.records import Loaded, Table
 
 
 class Words:
-    modality, in_memory = "image", True
+    modality, in_memory, lengths = "image", True, None
 
     def __init__(self, *words):
         self.words = words
@@ -55,3 +55,84 @@ def test_no_class_in_common_is_said():
 def test_beyond_the_end():
     with pytest.raises(IndexError):
         mixing.JoinedItems((Words("a"),)).read(1, 0)
+
+
+def labelled(task, labels, classes, items=None):
+    made = np.empty(len(labels), dtype=object) if task == "tag" else np.array(labels)
+    if task == "tag":
+        made[:] = [np.array(one) for one in labels]
+    return Table(items or Words(*"abc"[: len(labels)]), np.arange(len(labels)), made, classes, task)
+
+
+def test_several_labels_go_by_name_and_what_is_not_said_is_no():
+    target = labelled("multilabel", [[1, 0], [0, 1]], ("red", "blue"))
+    source = labelled("multilabel", [[1, 1], [0, 1]], ("Blue", "green"))
+    joined, _, _ = mixing.join(target, source, 1.0)
+    assert joined.labels.tolist() == [[1, 0], [0, 1], [0, 1], [0, 0]]
+
+
+def test_numbers_go_by_column_and_need_them_all():
+    target = labelled("regress", [[1.0, 2.0]], ("x", "y"))
+    joined, _, _ = mixing.join(target, labelled("regress", [[3.0, 4.0, 5.0]], ("y", "z", "x")), 1.0)
+    assert joined.labels.tolist() == [[1.0, 2.0], [5.0, 3.0]]
+    with pytest.raises(DataError, match="none of the target's classes"):
+        mixing.join(target, labelled("regress", [[3.0]], ("y",)), 1.0)
+
+
+def test_sentences_with_a_tag_the_target_lacks_are_left_out():
+    target = labelled("tag", [[0, 1], [1]], ("O", "B-person"))
+    source = labelled("tag", [[1, 0], [2], [0]], ("B-person", "O", "B-place"))
+    joined, weights, finding = mixing.join(target, source, 0.3)
+    assert [one.tolist() for one in joined.labels] == [[0, 1], [1], [0, 1], [1]]
+    assert weights.tolist() == pytest.approx([1, 1, 0.3, 0.3])
+    assert "1 of classes the target lacks" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (labelled("regress", [[1.0]], ("cat",)), "must hold the same labels, got regress and classify"),
+        (
+            Table(type("Texts", (Words,), {"modality": "text"})("x"), np.arange(1), np.zeros(1, int), ("cat",)),
+            "same items",
+        ),
+    ],
+)
+def test_a_source_of_another_kind_is_refused(source, sentence):
+    with pytest.raises(DataError, match=sentence):
+        mixing.join(TARGET, source, 1.0)
+
+
+class Regions:
+    """A data set with examples of three regions."""
+
+    def __new__(cls, *names):
+        items = Words(*map(str, range(len(names))))
+        made = table(items, [0, 1] * (len(names) // 2), ("cat", "dog"))
+        parts = np.full(len(names), "", dtype="<U10")
+        return Loaded(made, np.arange(len(names)), parts, (), "zoo.csv", np.array(names))
+
+
+def test_one_domain_is_the_target_and_the_others_its_source():
+    target, source = mixing.by_domain(Regions("north", "south", "north", "east"), "north")
+    assert target.table.rows.tolist() == [0, 2]
+    assert source.table.rows.tolist() == [1, 3]
+    assert source.domains.tolist() == ["south", "east"]
+    assert target.groups.tolist() == [0, 2]
+    # The two share their items, so what was computed for one serves the other.
+    joined, _, _ = mixing.join(target.table, source.table, 1.0)
+    assert joined.items is target.table.items
+    assert joined.rows.tolist() == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "sentence"),
+    [
+        ((), "north", "zoo.csv has no domains to choose from; name the column that holds them: --domain"),
+        (("north", "south"), "west", "one of at least two, north, south, got 'west'; type --target-domain 'north'"),
+        (("north", "north"), "north", "one of at least two, north, got 'north'"),
+    ],
+)
+def test_a_domain_that_cannot_be_the_target(names, wanted, sentence):
+    with pytest.raises(DataError, match=sentence):
+        mixing.by_domain(Regions(*names), wanted)

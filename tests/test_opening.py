@@ -2,8 +2,8 @@
 
 import pytest
 
-from sterna import opening
-from sterna.errors import DataError, EncoderError
+from sterna import folder, opening
+from sterna.errors import DataError, EncoderError, MissingPackageError
 
 
 def test_a_built_in_set_and_a_built_in_encoder():
@@ -30,3 +30,21 @@ def test_data_that_are_not_there(reference):
 def test_encoders_that_are_not_there(reference, sentence):
     with pytest.raises(EncoderError, match=sentence.replace("?", r"\?")):
         opening.open_encoder(reference)
+
+
+def test_a_kind_of_data_whose_package_is_absent_stops_nobody_else(monkeypatch, tmp_path):
+    read = folder.module
+
+    def without(place, name):
+        if name == "audio":
+            raise MissingPackageError("audio (in data) needs the package 'soundfile'")
+        return read(place, name)
+
+    monkeypatch.setattr(folder, "module", without)
+    assert len(opening.open_data("sklearn:digits").table) == 1797
+    for number in range(4):
+        place = tmp_path / "sounds" / "ab"[number % 2] / f"{number}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"RIFF")
+    with pytest.raises(MissingPackageError, match="soundfile"):
+        opening.open_data(str(tmp_path / "sounds"))

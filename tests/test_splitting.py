@@ -248,3 +248,53 @@ def test_fifty_thousand_rows_in_under_a_second() -> None:
     start = time.process_time()
     splitting.split(loaded, seed=0)
     assert time.process_time() - start < 1
+
+
+def numbered(strict: bool) -> tuple[Loaded, splitting.Strata]:
+    """Twelve examples without classes, in ranges of a number; the last range holds one."""
+    table = Table(
+        Named([f"n{k}" for k in range(12)], [f"d{k}" for k in range(12)]),
+        np.arange(12),
+        np.linspace(0, 1, 12)[:, None],
+        ("y",),
+        "regress",
+    )
+    loaded = Loaded(table, np.arange(12), np.full(12, "", dtype="<U10"), (), "made")
+    return loaded, splitting.Strata(np.array([0] * 5 + [1] * 6 + [2]), ("0", "1", "2"), strict)
+
+
+def test_a_range_of_numbers_may_be_missing_on_one_side_and_a_class_may_not() -> None:
+    loaded, strata = numbered(strict=False)
+    found = splitting.split(loaded, seed=0, test=0.25, validation=0.25, strata=strata)
+    assert sorted(np.concatenate([found.train, found.validation, found.test]).tolist()) == list(range(12))
+    assert len(found.test) == 3
+    with pytest.raises(DataError, match="class '2' has one example"):
+        splitting.split(loaded, seed=0, test=0.25, strata=numbered(strict=True)[1])
+
+
+def test_each_part_holds_every_range_alike() -> None:
+    values = np.random.default_rng(0).normal(size=(400, 1))
+    table = Table(
+        Named([f"n{k}" for k in range(400)], [f"d{k}" for k in range(400)]), np.arange(400), values, ("y",), "regress"
+    )
+    loaded = Loaded(table, np.arange(400), np.full(400, "", dtype="<U10"), (), "made")
+    ranges = np.digitize(values[:, 0], np.quantile(values, np.linspace(0, 1, 11)[1:-1]))
+    strata = splitting.Strata(ranges, tuple(map(str, range(10))), strict=False)
+    found = splitting.split(loaded, seed=0, test=0.25, validation=0.2, strata=strata)
+    assert np.bincount(ranges[found.test]).tolist() == [10] * 10
+
+
+def test_a_saved_split_of_other_labels_is_read_back() -> None:
+    loaded, strata = numbered(strict=False)
+    found = splitting.split(loaded, seed=0, strata=strata)
+    saved = json.loads(json.dumps(splitting.to_json(found, loaded)))
+    back = splitting.from_json(saved, loaded)
+    assert np.array_equal(np.sort(found.test), back.test)
+    tags = np.empty(12, dtype=object)
+    tags[:] = [np.array([k, k + 1]) for k in range(12)]
+    changed = Loaded(
+        Table(loaded.table.items, loaded.table.rows, tags, ("a",), "tag"), loaded.groups, loaded.parts, (), "made"
+    )
+    assert splitting.to_json(found, changed)["parts"]["test"][0][1] == f"{found.test[0]} {found.test[0] + 1}"
+    with pytest.raises(DataError, match="the data have changed"):
+        splitting.from_json(saved, changed)

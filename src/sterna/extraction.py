@@ -26,13 +26,13 @@ from sterna.maths.seeds import derive
 from sterna.records import Augment, Encoder, Items
 from sterna.shards import Shard, Writer
 
-FORMAT = 2  # part of every key; to be raised when the meaning of what is kept changes
+FORMAT = 3  # part of every key; to be raised when the meaning of what is kept changes
 BATCH = 32  # examples at a time through the network
 GRAIN = 2 * BATCH  # shards hold a multiple of this many rows, so that no batch lies in two
 SHARD = 64 * 2**20  # bytes of a shard, at two bytes a number
 LONGEST = 16 * GRAIN  # rows of a shard: what an interruption can cost
 RAGGED = 8 * GRAIN  # rows of a shard of items of unequal length; batches are made within one
-POSITIONS = 4096  # of a batch of such items, padding included
+POSITIONS = 4096  # of a batch of such items behind the first stage, padding included: tokens, frames of a sound
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ class Layout:
 
     plan: Plan
     shapes: tuple[tuple[int, ...], ...]  # of a row at each cut; (0, c) for rows of their own length
-    density: float  # positions for each unit of `Items.lengths`, such as tokens for each letter
+    densities: tuple[float, float]  # positions for each unit of `Items.lengths`, as prepared and behind the first stage
 
     def order(
         self, encoder: Encoder, cut: int, view: str, digests: Sequence[str], items: Items, rows: np.ndarray
     ) -> Order:
         lengths = items.lengths
-        mean = 1.0 if lengths is None or not len(rows) else self.density * float(lengths[rows].mean())
+        density = self.densities[cut > 0]
+        mean = 1.0 if lengths is None or not len(rows) else density * float(lengths[rows].mean())
         return Order(encoder, self.plan, cut, self.shapes[cut], view, digests, mean)
 
 
@@ -238,11 +239,14 @@ def measured(encoder: Encoder, items: Items, rows: np.ndarray) -> dict[str, Any]
     inputs, chain = preparation.tensor(frames), encoder.network.prefix(encoder.network.depth)
     outputs = fastest.prepared(chain, Plan()).at(inputs[:1], range(encoder.network.depth + 1))
     shapes = [_row_shape(outputs[cut], preparation.ragged) for cut in sorted(outputs)]
-    density = 1.0
+    densities = [1.0, 1.0]
     if preparation.ragged and items.lengths is not None:
-        density = int(sequences.mask(inputs).sum()) / max(int(items.lengths[spread].sum()), 1)
+        lengths = max(int(items.lengths[spread].sum()), 1)
+        ends = [inputs, fastest.prepared(chain[:1], Plan()).at(inputs, (1,))[1]]
+        # A network of one stage has no positions behind it.
+        densities = [int(sequences.mask(one).sum()) / lengths for one in (ends if ends[1].dim() == 3 else ends[:1] * 2)]
     plan = asdict(fastest.plan(chain, inputs))
-    return {"encoder": encoder.reference, "plan": plan, "shapes": shapes, "density": density}
+    return {"encoder": encoder.reference, "plan": plan, "shapes": shapes, "densities": densities}
 
 
 def _row_shape(output: Tensor, ragged: bool) -> list[int]:

@@ -292,8 +292,9 @@ class _Tables:
         if not cuts:
             return
         target, shared = desk.training.target, desk.training.validation.items
-        # All items of the data set, so that every seed finds them; of a source, and of each view, what is trained on.
-        self._compute(shared, cuts, ((0, None),), None)
+        # All items of the data set, so that every seed finds them, unless most are not used at all; of a source, and of
+        # each view, what is trained on.
+        self._compute(shared, cuts, ((0, None),), self._used(shared))
         if target.items is not shared:
             self._compute(target.items, cuts, ((0, None),), target.rows)
         views = [(number, self.augment) for number in range(1, self.views + 1)]
@@ -314,6 +315,14 @@ class _Tables:
     def encoder(self) -> Encoder:
         assert self.desk.encoder is not None
         return self.desk.encoder
+
+    def _used(self, items: Items) -> np.ndarray | None:
+        """The rows of the target's items that this seed needs, or None for all of them."""
+        training = self.desk.training
+        parts = [training.validation, self.desk.test]
+        parts += [training.target] if training.target.items is items else []
+        rows = np.unique(np.concatenate([part.rows for part in parts]))
+        return rows if 2 * len(rows) < len(items) else None
 
     def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
         desk = self.desk

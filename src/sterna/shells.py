@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sterna import sequences
 from sterna.injection import Enters, Gives, Leaves, entered, first_of, left
-from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, sound
+from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, in_sequence, sound
 
 WHOLE = "this network has no inner cuts that reproduce it: either all of it moves or only the head."
 
@@ -76,15 +76,16 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The reader of pictures (b, c, h, w); hidden states go from stage to stage as they are."""
+    """The reader of pictures (b, c, h, w) and spectrograms (b, ...); hidden states go on as they are."""
 
-    size: tuple[int, int, int]
+    size: tuple[int, ...]
+    name: str = "pixel_values"  # what the model calls its input
 
     def inputs(self, given: Tensor) -> dict[str, Any]:
-        return {"pixel_values": given}
+        return {self.name: given}
 
     def again(self, packed: Tensor) -> dict[str, Any]:
-        return {"pixel_values": packed.new_zeros(1).expand(len(packed), *self.size)}
+        return {self.name: packed.new_zeros(1).expand(len(packed), *self.size)}
 
     def pack(self, hidden: Tensor, before: Tensor) -> Tensor:
         return hidden
@@ -136,7 +137,7 @@ def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending:
     bare = Packed(_twin(model, {head_path: nn.Identity()}), reader, ending)
     whole = Packed(model, reader, ending)
     found = attempt(partial(_stages, bare, layers, inputs)) if layers else None
-    for stages in (found, {"features": Stage([bare], _only)}):
+    for stages in (found, {"features": Stage([bare], in_sequence)}):
         if stages and sound(Network(stages, head), bare, inputs):
             return Network(stages, head, whole, f"model.{head_path}").eval()
     raise RuntimeError(f"{type(model).__name__} does not give the same twice")
@@ -176,10 +177,6 @@ def layers_of(model: nn.Module, count: int) -> str:
         if isinstance(part, nn.ModuleList) and len(part) == count
     }
     return max(sizes, key=lambda path: sizes[path], default="")
-
-
-def _only(parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-    return parts[0](inputs)
 
 
 def _stem(reader: Reader, parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
@@ -224,7 +221,7 @@ def _stages(bare: Packed, layers: str, inputs: Tensor) -> dict[str, nn.Module]:
     parts = list(model.get_submodule(layers))  # type: ignore[call-overload]
     units = _units(model, layers)
     trace = _trace(bare, units, parts, inputs)
-    gives = [Gives(part, trace.size) for part in parts]
+    gives = [Gives(part, trace.sizes["layer 0"]) for part in parts]
     shells: dict[str, _Shell] = {}
     runs: list[Callable[..., Tensor]] = [partial(_stem, reader)]
     runs += [partial(_layer, reader)] * len(parts) + [partial(_pool, reader, bare.ending)]
@@ -272,8 +269,7 @@ class _Trace:
     """One forward pass of the library's model, as seen."""
 
     front: tuple[str, ...]  # units that run before the last layer and never after it, the latest first
-    sizes: Mapping[str, int]  # values that a unit gives, 0 for a tensor by itself
-    size: int  # the same for a layer
+    sizes: Mapping[str, int]  # values that a unit or layer gives, 0 for a tensor by itself
     hidden: tuple[Tensor, ...]  # what each stage gives
 
 
@@ -282,14 +278,12 @@ def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], i
     """Which units run when, and what goes from layer to layer. Fails where a layer runs twice or out of turn."""
     seen: list[str] = []
     taken: list[Tensor] = []
-    given: list[Any] = []
-    hooks = [parts[-1].register_forward_hook(lambda part, args, output: given.append(output))]
-    hooks += [part.register_forward_pre_hook(partial(_took, taken), with_kwargs=True) for part in parts]
+    gave: dict[str, Any] = {}
+    hooks = [part.register_forward_pre_hook(partial(_took, taken), with_kwargs=True) for part in parts]
     named = {path: unit for path, unit in units.items() if isinstance(unit, nn.Module)}
-    sizes: dict[str, int] = {}
-    hooks += [part.register_forward_hook(partial(_gave, sizes, path)) for path, part in named.items()]
     named |= {f"layer {place}": part for place, part in enumerate(parts)}
     hooks += [part.register_forward_pre_hook(partial(_saw, seen, path)) for path, part in named.items()]
+    hooks += [part.register_forward_hook(partial(_gave, gave, path)) for path, part in named.items()]
     try:
         features = bare(inputs)
     finally:
@@ -300,8 +294,9 @@ def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], i
         raise RuntimeError("the layers do not run once, in order")
     end = seen.index(wanted[-1])
     front = dict.fromkeys(name for name in reversed(seen[:end]) if name not in wanted and name not in seen[end:])
-    hidden = [bare.reader.pack(one, inputs) for one in (*taken, first_of(given[0]))]
-    return _Trace(tuple(front), sizes, _size(given[0]), (*hidden, features))
+    hidden = [bare.reader.pack(one, inputs) for one in (*taken, first_of(gave[wanted[-1]]))]
+    sizes = {path: len(output) if isinstance(output, (tuple, list)) else 0 for path, output in gave.items()}
+    return _Trace(tuple(front), sizes, (*hidden, features))
 
 
 def _took(taken: list[Tensor], part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -312,12 +307,8 @@ def _saw(seen: list[str], path: str, part: nn.Module, args: tuple[Any, ...]) -> 
     seen.append(path)
 
 
-def _gave(sizes: dict[str, int], path: str, part: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-    sizes[path] = _size(output)
-
-
-def _size(output: Any) -> int:
-    return len(output) if isinstance(output, (tuple, list)) else 0
+def _gave(gave: dict[str, Any], path: str, part: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    gave[path] = output
 
 
 def _lend(shell: nn.Module, units: Mapping[str, Any]) -> None:
@@ -339,8 +330,8 @@ def _simplify(shell: _Shell, trace: _Trace, wanted: Tensor, inputs: Tensor) -> N
     for path in trace.front:
         owner, leaf = _owner(shell.model, path)
         before, size = owner.__dict__[leaf], trace.sizes[path]
-        stand_ins = (Gives(nn.Identity(), size), Gives(before, size, inside=True), Gives(before, size, turned=True))
-        for stand_in in stand_ins:
+        gives = partial(Gives, size=size)
+        for stand_in in (gives(nn.Identity()), gives(before, inside=True), gives(before, turned=True)):
             owner.__dict__[leaf] = stand_in
             got = attempt(partial(shell.run, shell.model, inputs))
             if got is not None and got.shape == wanted.shape and deviation(got, wanted) <= TOLERANCE:

@@ -17,7 +17,9 @@ ESTIMATOR = "model.skops"  # the file of a model that is no network
 HOW = {  # to open a saved model without sterna, by its library
     "timm": 'model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER", pretrained=True)',
     "torchvision": "model = torchvision.models.get_model(architecture, num_classes=n), then load_state_dict",
-    "transformers": "model = transformers.AutoModelForSequenceClassification.from_pretrained(PATH_OF_THIS_FOLDER)",
+    "transformers": "model = transformers.{architecture}.from_pretrained(PATH_OF_THIS_FOLDER)",
+    "CLIPModel": "embeddings of transformers.CLIPModel at length 1, into the linear layer in head.safetensors",
+    "SiglipModel": "embeddings of transformers.SiglipModel at length 1, into the linear layer in head.safetensors",
     "sentence-transformers": "scores = sentence_transformers.SentenceTransformer(PATH_OF_THIS_FOLDER).encode(texts)",
     "scikit-learn": "sterna predict PATH_OF_THIS_FOLDER FILES",
 }
@@ -53,7 +55,8 @@ def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> Non
 
 def _how(config: Mapping[str, Any]) -> str:
     """How to open a model without sterna."""
-    return HOW.get(str(config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER FILES")
+    written = HOW.get(str(config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER FILES")
+    return written.replace("{architecture}", str(config.get("architecture")))
 
 
 def card(title: str, classes: Sequence[str], how: str, result: Result) -> str:

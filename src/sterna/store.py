@@ -92,7 +92,7 @@ class Store:
         for number, augment in views:
             words = f"{number} {augment.written}" if augment is not None else "clean"
             orders = [layout.order(encoder, cut, words, digests, items, wanted) for cut in sorted(set(cuts))]
-            works.append(Work(self.folder / "shards", items, wanted, orders, number, augment, layout.density))
+            works.append(Work(self.folder / "shards", items, wanted, orders, number, augment, layout.densities[1]))
         self._make_room(works)
         total, done = sum(work.missing for work in works), 0
         found: dict[tuple[int, int], Activations] = {}
@@ -117,7 +117,7 @@ class Store:
             if not place.exists():
                 files.write_json(place, measured(encoder, items, rows))
             kept = files.read_json(place)
-        return Layout(Plan(**kept["plan"]), tuple(tuple(shape) for shape in kept["shapes"]), kept["density"])
+        return Layout(Plan(**kept["plan"]), tuple(tuple(shape) for shape in kept["shapes"]), tuple(kept["densities"]))
 
     def room(self, encoder: Encoder, items: Items, cut: int) -> int:
         """Bytes that the activations of all items at a cut take, roughly."""

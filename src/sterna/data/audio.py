@@ -201,8 +201,8 @@ class _Recordings:
         channels = "mono" if all(one.channels == 1 for one in self.scanned) else "the mean of their channels"
         sentence = (
             f"{checks.counted(len(self), 'recording')} of {seconds.min():.3g} to {seconds.max():.3g} s, median "
-            f"{np.median(seconds):.3g} s, {channels}; each is brought to the rate of the encoder, and in a batch the "
-            "shorter ones are padded with silence that the encoder does not see."
+            f"{np.median(seconds):.3g} s, {channels}; each is brought to the rate of the encoder, and padding in a "
+            "batch changes no answer."
         )
         yield Finding("lengths", sentence)
         long = [name for name, one in zip(self.names, seconds, strict=True) if one > sounds.LONGEST]

@@ -1,4 +1,4 @@
-"""Audio models of transformers: what they are prepared with, how they are called, and how unequal lengths are kept apart.
+"""Audio models of transformers: what they are prepared with, how they are called, how unequal lengths are kept apart.
 
 Models of waveforms (wav2vec 2.0, HuBERT, data2vec) begin with filters that make one frame of about 320 samples. Their
 reader turns a mask of samples into one of frames. Where padding would change what the front of a model computes, as
@@ -21,15 +21,15 @@ from sterna.encoders._hf_bands import HOP, KaldiBands, WhisperBands
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
 from sterna.network import TOLERANCE, Network, deviation
+from sterna.shells import Pixels
 from sterna.sounds import Waveform
 
 FILE = "preprocessor_config.json"
 AST, WHISPER, WAVES = "ASTFeatureExtractor", "WhisperFeatureExtractor", "Wav2Vec2FeatureExtractor"
 EXTRACTORS = {"audio-spectrogram-transformer": AST, "whisper": WHISPER}
 INPUTS = {AST: "input_values", WHISPER: "input_features"}
-PROBABILITIES = ("layerdrop", "encoder_layerdrop", "mask_time_prob", "mask_feature_prob")
 UNTRAINED = ("projector.", "classifier.", "layer_weights")  # weights that pretraining leaves out
-FRAMES = (23, 13)  # of the two recordings on which chains are compared: prime, so that no width is mistaken for them
+FRAMES = (11, 7)  # of the two recordings on which chains are compared: prime, so that no width is mistaken for them
 SAMPLES = 1 << 20  # of a pass through the front, whose first filters give hundreds of numbers for each five samples
 
 OFF = (
@@ -88,31 +88,11 @@ class Waves:
 
 
 @dataclass(frozen=True)
-class Spectrograms:
-    """The reader of spectrograms (b, ...); hidden states go from stage to stage as they are."""
-
-    name: str  # of the model's argument
-    size: tuple[int, int]
-
-    def inputs(self, given: Tensor) -> dict[str, Any]:
-        return {self.name: given}
-
-    def again(self, packed: Tensor) -> dict[str, Any]:
-        return {self.name: packed.new_zeros(1).expand(len(packed), *self.size)}
-
-    def pack(self, hidden: Tensor, before: Tensor) -> Tensor:
-        return hidden
-
-    def hidden(self, packed: Tensor) -> Tensor:
-        return packed
-
-
-@dataclass(frozen=True)
 class Hearing:
     """All that is known of an audio model before it is opened."""
 
     preparation: Preparation
-    reader: Waves | Spectrograms
+    reader: Waves | Pixels
     stated: Mapping[str, Any]  # the preprocessor_config.json
     notes: tuple[str, ...]
     weighted: bool  # whether its classifier was trained on a sum over layers
@@ -132,13 +112,14 @@ def hearing(place: Path, settings: Any) -> Hearing:
         )
     stated = {**_usual(kind, settings), **found, "feature_extractor_type": kind}
     weighted = bool(getattr(settings, "use_weighted_layer_sum", False))
-    dropped = [name for name in PROBABILITIES if getattr(settings, name, 0)]
+    masked = ("mask_time_prob", "mask_feature_prob") if getattr(settings, "apply_spec_augment", True) else ()
+    dropped = [name for name in ("layerdrop", "encoder_layerdrop", *masked) if getattr(settings, name, 0)]
     for name in dropped:
         setattr(settings, name, 0.0)
     if weighted:
         settings.use_weighted_layer_sum = False
     preparation, reader = _made(kind, stated, settings)
-    if isinstance(reader, Spectrograms):
+    if isinstance(reader, Pixels):
         _check(place, reader, kind, settings)
     notes = [] if found else [ABSENT.format(rate=preparation.rate)]
     notes += [OFF.format(names=", ".join(dropped))] if dropped else []
@@ -176,7 +157,7 @@ def _filters(settings: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     return (tuple(kernels), tuple(strides)) if kernels and strides else None
 
 
-def _made(kind: str, stated: Mapping[str, Any], settings: Any) -> tuple[Preparation, Waves | Spectrograms]:
+def _made(kind: str, stated: Mapping[str, Any], settings: Any) -> tuple[Preparation, Waves | Pixels]:
     rate = int(stated["sampling_rate"])
     prepared: WhisperBands | KaldiBands
     if kind == WAVES:
@@ -189,10 +170,10 @@ def _made(kind: str, stated: Mapping[str, Any], settings: Any) -> tuple[Preparat
         mels, frames = int(stated["num_mel_bins"]), int(stated["max_length"])
         normal = bool(stated["do_normalize"]), float(stated["mean"]), float(stated["std"])
         prepared = KaldiBands(rate, mels, frames, *normal)
-    return prepared, Spectrograms(INPUTS[kind], prepared.size)
+    return prepared, Pixels(prepared.size, INPUTS[kind])
 
 
-def _check(place: Path, reader: Spectrograms, kind: str, settings: Any) -> None:
+def _check(place: Path, reader: Pixels, kind: str, settings: Any) -> None:
     wanted = (
         (settings.max_length, settings.num_mel_bins)
         if kind == AST
@@ -205,7 +186,7 @@ def _check(place: Path, reader: Spectrograms, kind: str, settings: Any) -> None:
         )
 
 
-def adapted(opened: hub.Opened, settings: Any, heard: Hearing) -> hub.Opened:
+def adapted(opened: hub.Opened, settings: Any, heard: Hearing, place: Path) -> hub.Opened:
     """A model whose untrained projection is as wide as its hidden states, so that it can hand them on.
 
     Raises `EncoderError` when weights are missing that pretraining should have made.
@@ -213,7 +194,8 @@ def adapted(opened: hub.Opened, settings: Any, heard: Hearing) -> hub.Opened:
     model: Any = opened.model
     lost = sorted(name for name in opened.missing if not name.startswith(UNTRAINED))
     if lost:
-        raise EncoderError(f"the weights do not fit config.json: they lack {', '.join(lost[:3])}.")
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise EncoderError(f"the weights in {place} do not fit its config.json: they lack {', '.join(lost[:3])}{more}.")
     missing = opened.missing
     if heard.weighted:
         ends = ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias")
@@ -238,10 +220,10 @@ def pooling(chain: Network) -> str:
 
 def sample(reader: Any) -> Tensor:
     """Two inputs of one length on which a chain is compared with its model: noise, the same on every call."""
-    size = reader.size if isinstance(reader, Spectrograms) else (reader.samples(FRAMES[0]) + 1,)
+    size = reader.size if isinstance(reader, Pixels) else (reader.samples(FRAMES[0]) + 1,)
     generator = torch.Generator().manual_seed(derive("chain"))
     values = torch.randn(2, *size, generator=generator)
-    return values if isinstance(reader, Spectrograms) else torch.stack([values, torch.ones_like(values)], dim=-1)
+    return values if isinstance(reader, Pixels) else torch.stack([values, torch.ones_like(values)], dim=-1)
 
 
 def apart(chained: Callable[[str], Network], layers: str, reader: Waves, inputs: Tensor) -> Network:
@@ -269,10 +251,16 @@ def apart(chained: Callable[[str], Network], layers: str, reader: Waves, inputs:
 
 @torch.no_grad()
 def _steady(chain: Network, inputs: Tensor) -> bool:
-    """Whether a batch of unequal lengths gets the answers that the library gives each item by itself."""
+    """Whether each item of a batch of unequal lengths gets what it gets by itself: the library's answer, at the end."""
     whole: Any = chain.whole
-    alone = [whole(one[None, : int(count)]) for one, count in zip(inputs, sequences.lengths(inputs), strict=True)]
-    return deviation(chain.eval()(inputs).logits, torch.cat(alone)) <= TOLERANCE
+    first = chain.eval().prefix(1)
+    alone = [one[None, : int(count)] for one, count in zip(inputs, sequences.lengths(inputs), strict=True)]
+    answers = torch.cat([whole(one) for one in alone])
+    if deviation(chain(inputs).logits, answers) > TOLERANCE:
+        return False
+    # Behind the first stage too, where a change shows before it is averaged over the frames.
+    pairs = zip(first(inputs), [first(one)[0] for one in alone], strict=True)
+    return all(deviation(got[: len(wanted)], wanted) <= TOLERANCE for got, wanted in pairs)
 
 
 def _passes(alike: bool, call: Callable[..., Tensor], parts: Sequence[nn.Module], inputs: Tensor) -> Tensor:
@@ -283,10 +271,8 @@ def _passes(alike: bool, call: Callable[..., Tensor], parts: Sequence[nn.Module]
         return call(parts, inputs)
     order = torch.argsort(lengths, descending=True, stable=True)
     counts = torch.unique_consecutive(lengths[order], return_counts=True)[1].tolist() if alike else [len(inputs)]
-    found = []
-    for places in order.split(counts):
-        for some in places.split(budget):
-            found.append(call(parts, inputs[some, : int(lengths[some[0]])]))
+    passes = [some for places in order.split(counts) for some in places.split(budget)]
+    found = [call(parts, inputs[some, : int(lengths[some[0]])]) for some in passes]
     longest = max(part.shape[1] for part in found)
     if found[0].dim() == 3:
         found = [nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in found]

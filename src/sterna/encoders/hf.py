@@ -1,9 +1,9 @@
 """Encoders of transformers for texts, pictures and sounds, by name on the hub or as a folder, with its classifier.
 
 `hf:bert-base-uncased`, `hf:FOLDER`. Features are what the last linear layer of `AutoModelForSequenceClassification`
-reads (for tagging, of `AutoModelForTokenClassification`; for pictures, of `AutoModelForImageClassification`; for sounds,
-of `AutoModelForAudioClassification`), so a fitted model opens and answers there. A layer before it that no pretraining
-has seen starts as the identity.
+reads (for tagging, of `AutoModelForTokenClassification`; for pictures, of `AutoModelForImageClassification`; for
+sounds, of `AutoModelForAudioClassification`), so a fitted model opens and answers there. A layer before it that no
+pretraining has seen starts as the identity.
 When not to use: for texts with few labels, `sentence:NAME` gives better features; those were trained to be compared.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoModel,
     AutoModelForAudioClassification,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -34,7 +35,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from sterna import chains, files, hub, network, sequences, shells, tokens
-from sterna.encoders import _hf_head, _hf_pictures, _hf_sounds
+from sterna.encoders import _hf_clip, _hf_head, _hf_pictures, _hf_sounds
 from sterna.errors import EncoderError
 from sterna.network import Network
 from sterna.preparation import ImagePreparation
@@ -87,7 +88,7 @@ class _Form:
     settings: Any  # the configuration
     preparation: TextPreparation | ImagePreparation | _hf_sounds.Preparation
     stated: Mapping[str, Any]  # tokenizer_config.json or preprocessor_config.json
-    reader: shells.Tokens | shells.Pixels | _hf_sounds.Waves | _hf_sounds.Spectrograms
+    reader: shells.Tokens | shells.Pixels | _hf_sounds.Waves
     head: str = ""  # where the classifier sits
     layers: str = ""
     norm: str = ""  # for a classifier without a bias, the norm that it reads
@@ -128,6 +129,8 @@ def words(name: str, origin: str = "hf") -> Encoder:
 
 def _load(place: Path, reference: str, modality: Modality) -> Encoder:
     settings = hub.config(place)
+    if modality == "text" and _hf_clip.serves(settings):
+        return _hf_clip.load(place, reference, settings, AutoModel, _hf_pictures.stated)
     if modality == "text" and settings.model_type not in KINDS["text"]:
         modality = "audio" if settings.model_type in KINDS["audio"] else "image"
     if settings.model_type not in KINDS[modality]:
@@ -138,7 +141,7 @@ def _load(place: Path, reference: str, modality: Modality) -> Encoder:
     form = _form(place, settings, modality)
     opened = hub.pretrained(AUTOS[modality], place, settings)
     if form.heard is not None:
-        opened = _hf_sounds.adapted(opened, settings, form.heard)
+        opened = _hf_sounds.adapted(opened, settings, form.heard, place)
     model = opened.model
     form = _located(form, model)
     filled = (*_filled(opened, form), *(form.heard.notes if form.heard is not None else ()))

@@ -60,7 +60,7 @@ class ZeroShot:
         if given.describe is None:
             raise SpecError(
                 "zero_shot needs an encoder that takes class names into the space of its features, and this one has "
-                "none; use a text encoder such as sentence:FOLDER, or prototypes with some labelled examples."
+                "none; use sentence:NAME for texts, hf:NAME of a CLIP for photos, or the method prototypes."
             )
         if "{}" not in self.template:
             raise SpecError(
