@@ -142,11 +142,14 @@ def test_bert_imdb(tmp_path, bert, films):
     # Films, of which both classes have reviews, are whole in training or in validation.
     with (tmp_path / "runs/imdb.csv").open(newline="") as text:
         rows = list(csv.DictReader(text))
-    split = json.loads((tmp_path / "runs/imdb/splits/seed0.json").read_text())
-    parts = {name: {rows[place]["group"] for place in split[name]} for name in ("train", "validation", "test")}
-    assert len(parts["train"]) > 4
-    assert len(parts["validation"]) > 0
-    assert not parts["train"] & parts["validation"]
+    kept = json.loads((tmp_path / "runs/imdb/splits/seed0.json").read_text())["parts"]
+    train, validation = (
+        {rows[int(name.removeprefix("row ")) - 1]["group"] for name, _, _ in kept[part]}
+        for part in ("train", "validation")
+    )
+    assert len(train | validation) == 8
+    assert validation
+    assert not train & validation
 
 
 def test_bert_takes_a_table_too(tmp_path, bert):

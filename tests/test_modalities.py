@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ import soundfile
 import standins_text
 import torch
 import transformers
+from conftest import ROOT
 
 import sterna
 from sterna.records import Columns
@@ -307,3 +310,24 @@ def test_recordings_are_classified(listener: str, tmp_path: Path) -> None:
     assert list(lines(tmp_path / "run/predictions.csv")[0])[:4] == ["item", "truth", "prediction", "probability"]
     new = [tone(tmp_path / f"new/{name}.wav", pitch, 0.3, made) for name, pitch in (("a", 1300), ("b", 250))]
     assert sterna.predict(tmp_path / "run/model", new).labels == ("high", "low")
+
+
+# What the checks may say is on one page
+
+
+def test_every_finding_is_on_the_page() -> None:
+    source = ROOT / "src" / "sterna"
+    calls = [
+        call.args[0]
+        for file in source.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Finding"
+    ]
+    written = {str(one.value) for one in calls if isinstance(one, ast.Constant)}
+    # Of kinds that the code puts together, which stand in a loop or an argument beside it.
+    assert {ast.unparse(one) for one in calls if not isinstance(one, ast.Constant)} == {"kind"}
+    written |= {"duplicate", "near duplicate", "hidden files", "loose images", "constant column", "identifying column"}
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").partition("## Everything the checks may say")[2]
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {kind for cell in cells for kind in re.findall("`(.*?)`", cell)}
+    assert listed == written

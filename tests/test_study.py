@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import sterna
-from sterna import artifact, opening
+from sterna import artifact, opening, splitting
 from sterna.errors import SternaError
 from sterna.settings import Settings
 from sterna.watching import Watch
@@ -258,3 +258,21 @@ def test_a_killed_run_leaves_nothing_half_written(photos, encoder, tmp_path):
     assert b"the same command goes on" in told
     assert not list(tmp_path.glob("run/**/*.tmp"))
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_head_after_moving_stages_reads_what_they_have_become(photos, encoder, tmp_path):
+    """The head of `contrastive` is the optimum on the moved features, not on those the store kept from before."""
+    result = fit(photos, encoder, tmp_path / "run", tune="contrastive(steps=12)", settings=Settings(floors="classical"))
+    kept = tmp_path / "run"
+    assert result.routes[0].tune == "contrastive(steps=12)"
+    loaded = opening.open_data(str(photos))
+    split = splitting.from_json(json.loads((kept / "splits" / "seed0.json").read_text()), loaded)
+    (found,) = kept.glob("routes/contrastive*-0/history.json")
+    history = json.loads(found.read_text())
+    assert history[-1]["phase"] == "head"
+    with np.load(found.parent / "predictions.npz") as arrays:
+        answers = arrays["validation"]
+    labels = loaded.table.labels[split.validation]
+    judged = -np.log(np.clip(answers[np.arange(len(labels)), labels], 1e-12, 1)).mean()
+    # What the head was chosen by is what the finished network says of the same examples.
+    assert history[-1]["objective"] == pytest.approx(judged, abs=2e-3)

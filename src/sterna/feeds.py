@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sterna import reading, sequences
+from sterna.contracts import Feed
 from sterna.maths.seeds import derive
 from sterna.records import Augment, Batch, Preparation, Table
 from sterna.store import Activations
@@ -101,6 +102,44 @@ class StoredFeed:
     def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
         mix = self.augment.mix if mixed and epoch >= 0 else None
         return _batches(self, len(self.table.classes), order, size, epoch, mix)
+
+
+@dataclass(frozen=True)
+class RunFeed:
+    """Another feed with its inputs taken further up by stages that have moved and stand still for now."""
+
+    below: Feed
+    stages: Callable[[Tensor], Tensor]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.below.labels
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.below.weights
+
+    @property
+    def views(self) -> int:
+        return self.below.views
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        return self.below.lengths
+
+    @property
+    def words(self) -> np.ndarray | None:
+        return self.below.words
+
+    def __len__(self) -> int:
+        return len(self.below)
+
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
+        return map(self.stages, self.below.inputs(order, size, epoch))
+
+    def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
+        for batch in self.below.batches(order, size, epoch, mixed):
+            yield replace(batch, inputs=self.stages(batch.inputs))
 
 
 def word_counts(table: Table) -> np.ndarray | None:

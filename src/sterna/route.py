@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from torch import Tensor
 from sterna import augmenting, descent, estimators, folder, train
 from sterna.contracts import Examples, Feed, Given, Linear, Task
 from sterna.errors import EncoderError, SpecError
-from sterna.feeds import PreparedFeed, StoredFeed
+from sterna.feeds import PreparedFeed, RunFeed, StoredFeed
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
@@ -277,11 +278,14 @@ class _Tables:
     augment: Augment
     stored: dict[tuple[int, int, int], Activations] = field(default_factory=dict)  # by items, cut and view
     views: int = 0
+    bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
 
     def fill(self, phases: tuple[Phase, ...]) -> None:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
         desk = self.desk
-        wanted = sorted({phase.cut for phase in phases})
+        lowest = itertools.accumulate((phase.cut for phase in phases), min)
+        self.bases = dict(zip(phases, lowest, strict=True))
+        wanted = sorted(set(self.bases.values()))
         if not self.route.tune.pretrained or self.network.depth == 0:
             wanted = [cut for cut in wanted if cut == 0]
         self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
@@ -332,10 +336,16 @@ class _Tables:
     def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
         """The training and validation inputs of a phase."""
         training = self.desk.training
-        return self.feed(phase.cut, training.target, True), self.feed(phase.cut, training.validation, False)
+        base = self.bases[phase]
+        feeds = self.feed(base, training.target, True), self.feed(base, training.validation, False)
+        if base == phase.cut:
+            return feeds
+        # Stages above `base` have moved in an earlier phase: what is stored of them is no longer true.
+        between = _Frozen(self.network, base, phase.cut)
+        return RunFeed(feeds[0], between), RunFeed(feeds[1], between)
 
     def feed(self, cut: int, table: Table, training: bool) -> Feed:
-        """The inputs of one table at a cut."""
+        """The inputs of one table at a cut under which nothing has moved."""
         weights = self.desk.weights if training else _ones(table)
         augment = self.augment if training else Augment()
         clean = self.stored.get((id(table.items), cut, 0))
@@ -343,7 +353,7 @@ class _Tables:
             numbers = range(1, self.views + 1) if training else ()
             augmented = [self.stored[(id(table.items), cut, number)] for number in numbers]
             return StoredFeed(clean, augmented, table, weights, augment)
-        prefix = _Frozen(self.network, cut) if cut else None
+        prefix = _Frozen(self.network, 0, cut) if cut else None
         return PreparedFeed(table, weights, self.encoder.preparation, augment, self.desk.seed, prefix)
 
     def _affordable(self, cut: int) -> bool:
@@ -354,15 +364,21 @@ class _Tables:
 
 @dataclass(frozen=True)
 class _Frozen:
-    """A frozen prefix, run anew for each batch."""
+    """Stages that stand still, run anew for each batch."""
 
     network: Network
-    cut: int
+    start: int
+    stop: int
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor) -> Tensor:
         inputs = inputs.to(next(self.network.parameters()).device)
-        return self.network.prefix(self.cut)(inputs)
+        stages = self.network.prefix(self.stop)[self.start :]
+        found = [stages(part) for part in inputs.split(LONG)]
+        if found[0].dim() != 3:
+            return torch.cat(found)
+        # Words are as many as the longest of a part has.
+        return torch.nn.utils.rnn.pad_sequence([row for part in found for row in part], batch_first=True)
 
 
 def _device() -> torch.device:

@@ -131,9 +131,9 @@ def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
     factors = [
         loss.class_weights(run.setting.class_counts) for loss in run.recipe.losses if hasattr(loss, "class_weights")
     ]
+    run.network.move_from(phase.cut)  # before: what lies below stands still, also where it has moved in another phase
     found = heads.solve(run.recipe.name, training, validation, len(run.setting.classes), factors)
     run.network.set_weights(found.head)
-    run.network.move_from(phase.cut)
     _judge(run, run.network.suffix(phase.cut), validation, CHUNK)
     _note(run, phase, found.loss, epochs=1)
 
