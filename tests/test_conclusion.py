@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -67,3 +69,16 @@ def test_a_better_floor_ships() -> None:
     assert (got.verdict.answer, got.shipped) == ("hurts", "floor")
     assert got.verdict.sentence.startswith("Transfer hurts: probe explains ")
     assert "points less of the variance than floor" in got.verdict.sentence
+
+
+def test_helps_is_said_only_against_every_floor() -> None:
+    """Validation prefers one floor by luck; the other is as good as the route on the held-out part."""
+    trials = _trials({"probe": 0.5, "floor": 0.9, "floor as good": 0.5})
+    unlucky = [
+        replace(one, validation=one.validation + 3) if one.route.name == "floor as good" else one for one in trials
+    ]
+    got = conclude(unlucky, Settings(), folder.load("tasks", "regress")(), ("height", "weight"))
+    assert got.verdict.floor == "floor as good"
+    assert got.verdict.answer in ("undecided", "equivalent")
+    assert [(one.floor, one.answer) for one in got.others] == [("floor", "helps")]
+    assert got.shipped == "probe"

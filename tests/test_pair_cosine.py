@@ -96,7 +96,7 @@ RESNET = (9_536, 215_808, 1_219_584, 7_098_368, 14_964_736, 0)
 
 @pytest.mark.parametrize(
     ("written", "cut", "steps"),
-    [("contrastive", 0, 100), ("contrastive(steps=7)", 0, 7), ("contrastive(stages=1)", 4, 100)],
+    [("contrastive", 0, 60), ("contrastive(steps=7)", 0, 7), ("contrastive(stages=1)", 4, 60)],
 )
 def test_contrastive_moves_the_features_and_then_fits_the_head(written: str, cut: int, steps: int) -> None:
     (policy,) = folder.resolve("tune", written)

@@ -84,7 +84,7 @@ def fit(
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
     routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
     mark = plan.fingerprint(routes, chosen, _digest(loaded) + (_digest(related) if related else ""))
-    place = Path(out) if out else Path("runs") / _slug(Path(str(data)).name)
+    place = Path(out) if out else Path("runs") / _slug(_called(Path(str(data))))
     finished = _finished(place, mark)
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
@@ -119,6 +119,7 @@ class Study:
     store: Store
     watch: Watch
     warnings: list[str] = field(default_factory=list)
+    joined: bool = False  # whether it was said what the source adds
 
     @functools.cached_property
     def task(self) -> Task:
@@ -250,8 +251,9 @@ class Study:
         weights = np.ones(len(target), dtype=np.float32)
         if self.related is not None and not chosen.floor:
             target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
-            if seed == 0 and chosen is self.routes[0]:
+            if not self.joined:
                 self.watch.say(finding.sentence)
+            self.joined = True
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         folder = self._folder(chosen, seed)
         return route.Desk(
@@ -292,6 +294,11 @@ def _keep(ran: route.Ran, folder: Path) -> None:
     files.write_json(folder / "history.json", ran.history)
     files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _called(data: Path) -> str:
+    """What a run is called after its data: a folder by its name, a file without its ending."""
+    return data.stem if data.is_file() else data.name
 
 
 def _where(title: str, at: Any) -> str:

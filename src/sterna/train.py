@@ -154,7 +154,7 @@ def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
     descent.restore_moments(optimizer, state.moments, names)
     epochs, patience = phase.epochs or schedule.epochs, phase.patience or schedule.patience
     if phase.steps:
-        epochs = max(1, round(phase.steps * size / len(training)))
+        epochs = max(1, round(phase.steps / max(1, len(training) // size)))
     if judged and state.best is None:
         _judge(run, suffix, validation, size)
     while state.epoch < epochs and (state.waited < patience or not judged):
