@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 
 from sterna import heads, sequences
 from sterna.maths import logistic
+from sterna.maths.folds import folds
 from sterna.records import Batch
 
 
@@ -134,3 +135,37 @@ def test_what_does_not_fit_in_memory_is_read_at_every_pass(numbers, monkeypatch)
     monkeypatch.setattr(heads, "MEMORY", 100)
     streamed = heads.solve("classify", *parts, 2)
     assert streamed.head.weight == pytest.approx(held.head.weight, abs=1e-5)
+
+
+def test_few_validation_examples_do_not_choose_the_penalty_alone():
+    """The training examples count as well, each judged by a fit without its fold; here by plain loops."""
+    generator = np.random.default_rng(3)
+    labels = np.arange(30) % 2
+    features = (generator.normal(size=(30, 4)) + 1.5 * labels[:, None]).astype(np.float32)
+    training, validation = Features(features[:24], labels[:24]), Features(features[24:], 1 - labels[24:])
+    found = heads.solve("classify", training, validation, 2, seed=5)
+    losses = np.zeros(len(logistic.GRID))
+    parts = [*folds(labels[:24], np.ones(24), "classify", 5), (np.arange(24), np.arange(24, 30))]
+    known = np.concatenate([labels[:24], 1 - labels[24:]])
+    for learn, judge in parts:
+        path = logistic.fit_path(lambda size, rows=learn: iter([features[rows]]), labels[learn], np.ones(len(learn)), 2)
+        for place, fit in enumerate(path):
+            logits = features[judge] @ fit.weight.T + fit.bias
+            chosen = logits[np.arange(len(judge)), known[judge]]
+            losses[place] += (np.logaddexp.reduce(logits, axis=1) - chosen).sum()
+    assert found.penalties == (logistic.GRID[losses.argmin()],)
+    # Six mislabelled validation examples alone would have chosen the strongest penalty there is.
+    assert heads.solve("tag", training, validation, 2).penalties < found.penalties
+    again = heads.solve("classify", training, validation, 2, settled=found.penalties)
+    assert again.head.weight == pytest.approx(found.head.weight, abs=1e-4)
+
+
+def test_a_settled_head_needs_no_validation_part(numbers):
+    features, values = numbers
+    empty = Features(features[:0], values[:0])
+    (penalty,) = heads.solve("regress", Features(features, values), Features(features, values), 2).penalties
+    settled = heads.solve("regress", Features(features, values), empty, 2, settled=(penalty,))
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    model = Ridge(alpha=penalty).fit(scaled, values)
+    answers = features @ settled.head.weight.T + settled.head.bias
+    assert answers == pytest.approx(model.predict(scaled), abs=1e-4)

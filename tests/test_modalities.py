@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import transformers
 from conftest import ROOT
 
 import sterna
+from sterna import folder, opening, splitting
+from sterna.contracts import Examples, Given
 from sterna.records import Columns
 from sterna.result import Result
 from sterna.settings import Settings
@@ -90,6 +93,43 @@ def shipped_probe(out: Path) -> dict[str, Any]:
     found = recorded(out)
     assert found["shipped"] == "probe", found["verdict"]
     return found
+
+
+def test_what_ships_has_learnt_from_the_validation_part_too(tmp_path: Path, bert: str) -> None:
+    made = np.random.default_rng(1)
+    rows = [(sentence(made, *made.choice(words, 1)), label) for label, words in [("good", GOOD), ("bad", BAD)] * 20]
+    table = write(tmp_path / "reviews.csv", ("review", "sentiment"), rows)
+    settings = "floors=classical, test=0.3, validation=0.3"
+    fit(table, tmp_path / "run", encoder=bert, settings=settings)
+    loaded = opening.open_data(str(table))
+    split = splitting.from_json(json.loads((tmp_path / "run" / "splits" / "seed0.json").read_text()), loaded)
+    with np.load(tmp_path / "run" / "routes" / "tfidf-0" / "predictions.npz") as kept:
+        answers = {"test": kept["test"], "validation": kept["validation"]}
+
+    def by_hand(learnt: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
+        """The answers of each penalty."""
+        target, empty = (loaded.table.take(part) for part in (learnt, learnt[:0]))
+        examples = [
+            Examples([part.items.read(int(row), 0) for row in part.rows], part.labels, np.ones(len(part), np.float32))
+            for part in (target, empty)
+        ]
+        given = Given(examples[0], examples[1], loaded.table.classes, "classify", 0)
+        texts = [loaded.table.items.read(int(row), 0) for row in loaded.table.take(asked).rows]
+        (method,) = folder.resolve("shallow", "tfidf")
+        fits = [replace(method, inverse_penalties=(penalty,)).fit(given) for penalty in method.inverse_penalties]
+        return [model.predict_proba(texts) for model in fits]
+
+    def among(found: np.ndarray, candidates: list[np.ndarray]) -> bool:
+        return any(np.allclose(found, one, atol=2e-3) for one in candidates)
+
+    both = np.union1d(split.train, split.validation)
+    assert among(answers["test"], by_hand(both, split.test))
+    assert not among(answers["test"], by_hand(split.train, split.test))
+    assert among(answers["validation"], by_hand(split.train, split.validation))
+    assert recorded(tmp_path / "run")["data"]["refit"] is True
+    fit(table, tmp_path / "never", encoder=bert, settings=f"{settings}, refit=0")
+    with np.load(tmp_path / "never" / "routes" / "tfidf-0" / "predictions.npz") as kept:
+        assert among(kept["test"], by_hand(split.train, split.test))
 
 
 # Texts of one class each

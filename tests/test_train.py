@@ -35,7 +35,7 @@ class Frozen:
             self.feed = ArrayFeed(network.eval().prefix(cut)(feed.pictures), feed.labels)
 
 
-def run(
+def trained(
     tune,
     *,
     seed=0,
@@ -44,15 +44,16 @@ def run(
     loss="cross_entropy",
     optimizer="adamw(rate=0.003)",
     report=None,
+    settled=(),
 ):
     network = convolutional()
     (policy,) = folder.resolve("tune", tune)
     phases = policy.plan([sum(w.numel() for w in stage.parameters()) for stage in network.stages.values()])
     training, validation = examples(48), examples(24, seed=1)
     losses, (chosen,) = folder.resolve("losses", loss), folder.resolve("optimizers", optimizer)
-    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, TASK, fingerprint="one")
+    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, TASK, fingerprint="one", settled=settled)
     counts = np.bincount(training.labels)
-    history = train.train(
+    found = train.train(
         network,
         recipe,
         lambda phase: tuple(Frozen(feed, network, phase.cut).feed for feed in (training, validation)),
@@ -62,7 +63,13 @@ def run(
     )
     held = examples(60, seed=2)
     figures = TASK.judge(descent.answers(network, held, 20, TASK, CLASSES), held.labels, CLASSES)
-    return network, history, (figures["accuracy"], figures["loss"])
+    return network, found, (figures["accuracy"], figures["loss"])
+
+
+def run(tune, **options):
+    """The network, its history and its figures."""
+    network, found, figures = trained(tune, **options)
+    return network, found.history, figures
 
 
 def same(one, two):
@@ -250,7 +257,7 @@ def paired(steps=7, seed=0, size=8, place=None, report=None):
         Setting(network, np.bincount(training.labels), CLASSES),
         place=place,
         report=report or (lambda progress: None),
-    )
+    ).history
     return network, history
 
 
@@ -321,3 +328,17 @@ def test_half_precision_keeps_weights_and_steps_in_float32():
         train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES))
     assert set(seen) == {(torch.float32, torch.float32)}
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("tune", ["probe", "full", "gradual(stages=[0, 1, 3])", "lp_ft"])
+def test_a_settled_run_repeats_what_was_chosen_without_looking_at_the_validation_part(tune):
+    """On the same examples it ends on the very weights that the judged run kept."""
+    written, optimizer = "epochs=9, patience=2, batch=8", "adamw(rate=0.1)"
+    judged, found, _ = trained(tune, written=written, optimizer=optimizer)
+    settled, again, _ = trained(tune, written=written, optimizer=optimizer, settled=found.choices)
+    # In several phases the optimizer has seen other epochs before.
+    assert same(judged, settled) or tune.startswith("gradual")
+    assert again.choices == found.choices
+    assert all("accuracy" not in entry for entry in again.history)
+    # The last epochs of the judged run were in vain, or this would show nothing.
+    assert tune == "probe" or len(again.history) < sum(entry["phase"] != "head" for entry in found.history)

@@ -7,6 +7,7 @@ so a state at the end of an epoch is all there is to keep.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ class State:
     average: dict[str, Tensor] = field(default_factory=dict)  # running average of weights
     terms: dict[str, Tensor] = field(default_factory=dict)  # weights of losses that have their own
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
+    best_epoch: int = 0  # epochs of the phase that the best weights have seen
+    choices: list[list[float]] = field(default_factory=list)  # what the validation part chose in each phase
 
-    def next_phase(self) -> None:
+    def next_phase(self, choice: Sequence[float]) -> None:
         """Close the phase under way; the optimizer's state stays for the weights that go on."""
-        self.phase, self.epoch, self.waited = self.phase + 1, 0, 0
+        self.choices.append(list(choice))
+        self.phase, self.epoch, self.waited, self.best_epoch = self.phase + 1, 0, 0, 0
         self.best, self.best_weights, self.average = None, {}, {}
 
 

@@ -72,9 +72,12 @@ def fit(
     floors: Annotated[str, typer.Option(help=_help("floors"))] = "all",
     source_weight: Annotated[float, typer.Option(help=_help("source_weight"))] = 1.0,
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
+    refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
-    settings = Settings(seeds, shots, test, validation, floors, target_domain, source_weight, margin)  # type: ignore[call-arg]
+    settings = Settings(  # type: ignore[call-arg]
+        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit
+    )
     words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
     words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}
     columns = Columns(_listed(text), _listed(label), group, domain, task)

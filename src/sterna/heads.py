@@ -1,13 +1,15 @@
 """The head alone, fitted to its optimum on frozen features: what a probe is, for each kind of label.
 
 Classes and tags: multinomial logistic regression. Several labels: one logistic regression a label. Numbers: ridge
-regression. The strength of the penalty is chosen on the validation part.
+regression. The strength of the penalty is chosen on the validation part and, where that is small, on the training part
+as well, each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -16,18 +18,28 @@ from torch import Tensor
 from sterna import sequences
 from sterna.contracts import Feed, Linear
 from sterna.maths import logistic
+from sterna.maths.folds import folds
 
 CHUNK = 1024  # rows read at a time
 MEMORY = 2**29  # bytes of features that are held; a pass over them is then a product of matrices
+FEW = 100  # validation examples; with fewer, training examples left out of a fit are judged on too
 RIDGE = tuple(10.0**power for power in range(5, -6, -1))  # penalties in examples, features being standardised
 
 
 @dataclass(frozen=True)
 class Solved:
-    """A head and the validation loss it was chosen by."""
+    """A head, the loss it was chosen by, and the penalties that were chosen: one, or one for each of several labels.
+
+    Penalties are C of `maths.logistic`, or those of ridge regression in examples.
+    """
 
     head: Linear
     loss: float
+    penalties: tuple[float, ...]
+
+
+def _sliced(features: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (features[start : start + size] for start in range(0, len(features), size))
 
 
 class _Part:
@@ -46,15 +58,20 @@ class _Part:
         # Views of one example are not more evidence than the example: together they weigh what it weighs.
         self.labels = np.concatenate([self.labels] * len(epochs))
         self.weights = np.tile(weights.astype(np.float64) / len(epochs), len(epochs))
-        width = next(self._read(1)).shape[1]
-        fits = 4 * len(self.labels) * width <= MEMORY
-        self._kept = np.concatenate(list(self._read(CHUNK))) if fits else None
+        self.width = next(self._read(1)).shape[1] if len(self.labels) else 0
+        fits = 0 < 4 * len(self.labels) * self.width <= MEMORY
+        self.kept = np.concatenate(list(self._read(CHUNK))) if fits else None
 
     def slices(self, size: int) -> Iterator[np.ndarray]:
         """The features in order, in arrays of at most `size` rows where they are items."""
-        if self._kept is None:
+        if self.kept is None:
             return self._read(size)
-        return (self._kept[start : start + size] for start in range(0, len(self._kept), size))
+        return _sliced(self.kept, size)
+
+    def some(self, rows: np.ndarray) -> logistic.Slices:
+        """The slices of some rows, where the features are held."""
+        assert self.kept is not None
+        return partial(_sliced, self.kept[rows])
 
     def _read(self, size: int) -> Iterator[np.ndarray]:
         for epoch in self.epochs:
@@ -65,7 +82,7 @@ class _Part:
                 yield inputs.reshape(len(inputs), -1).float().numpy()
 
     def _labels_and_weights(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.feed.words is None:
+        if self.feed.words is None or not len(self.feed):
             return self.feed.labels, self.feed.weights
         found = []
         for batch in self.feed.batches(np.arange(len(self.feed)), CHUNK, -1, mixed=False):
@@ -77,8 +94,36 @@ class _Part:
         return labels, weights
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """What a head is fitted to and chosen by."""
+
+    training: _Part
+    validation: _Part
+    labels: np.ndarray  # of all views of the training part
+    weights: np.ndarray
+    known: np.ndarray  # labels of the validation part
+    seed: int
+    left_out: bool  # whether training examples may be judged on by fits without them
+
+    def folds(self, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Training positions, of all views, and positions to judge on, of the clean one."""
+        views = len(self.training.epochs)
+        count = len(self.labels) // views
+        if not self.left_out or not 0 < len(self.known) < FEW or self.training.kept is None:
+            return []
+        divided = folds(self.labels[:count], self.weights[:count], task, self.seed)
+        return [(np.concatenate([learn + count * view for view in range(views)]), judge) for learn, judge in divided]
+
+
 def solve(
-    task: str, training: Feed, validation: Feed, classes: int, class_weights: Sequence[np.ndarray] = ()
+    task: str,
+    training: Feed,
+    validation: Feed,
+    classes: int,
+    class_weights: Sequence[np.ndarray] = (),
+    settled: Sequence[float] = (),
+    seed: int = 0,
 ) -> Solved:
     """The best head on the features of `training`.
 
@@ -87,45 +132,85 @@ def solve(
         training, validation: feeds at the last cut, whose inputs are features.
         classes: rows of the head.
         class_weights: (k,) factors on the weight of each class, multiplied.
+        settled: penalties that are not to be chosen any more, as in `Solved`; `validation` is then not looked at.
+        seed: of the division of few training examples.
     """
-    parts = _Part(training, (-1, *range(training.views))), _Part(validation, (-1,))
-    labels, weights, known = parts[0].labels, parts[0].weights, parts[1].labels
+    part, held = _Part(training, (-1, *range(training.views))), _Part(validation, (-1,))
+    problem = _Problem(part, held, part.labels, part.weights, held.labels, seed, left_out=task != "tag")
     if task == "regress":
-        return _ridge(parts, labels, weights, known)
+        return _ridge(problem, settled)
     if task == "multilabel":
-        columns = [_logistic(parts, labels[:, j], weights, known[:, j], 2) for j in range(classes)]
-        rows = [one.head.weight[1] - one.head.weight[0] for one in columns]
-        biases = [one.head.bias[1] - one.head.bias[0] for one in columns]
-        return Solved(Linear(np.stack(rows), np.array(biases)), float(np.mean([one.loss for one in columns])))
+        several = [
+            _logistic(replace(problem, labels=part.labels[:, j], known=held.labels[..., j]), 2, settled[j : j + 1])
+            for j in range(classes)
+        ]
+        rows = [one.head.weight[1] - one.head.weight[0] for one in several]
+        biases = [one.head.bias[1] - one.head.bias[0] for one in several]
+        loss = float(np.mean([one.loss for one in several]))
+        return Solved(Linear(np.stack(rows), np.array(biases)), loss, tuple(one.penalties[0] for one in several))
+    weights = part.weights
     for factors in class_weights:
-        weights = weights * factors[labels]
-    return _logistic(parts, labels, weights, known, classes)
+        weights = weights * factors[part.labels]
+    return _logistic(replace(problem, weights=weights), classes, settled)
 
 
-def _logistic(
-    parts: tuple[_Part, _Part], labels: np.ndarray, weights: np.ndarray, known: np.ndarray, classes: int
-) -> Solved:
-    labels, known = labels.astype(np.int64), known.astype(np.int64)
-    path = logistic.fit_path(parts[0].slices, labels, weights, classes, memory=MEMORY)
-    found = logistic.choose(path, parts[1].slices, known)
-    return Solved(Linear(found.fit.weight, found.fit.bias), min(loss for _, loss in found.losses))
+def _logistic(problem: _Problem, classes: int, settled: Sequence[float]) -> Solved:
+    labels, known = problem.labels.astype(np.int64), problem.known.astype(np.int64)
+    slices, weights = problem.training.slices, problem.weights
+    # A penalty that is settled is reached along the same path, from strong to weak, so that its fit is the same too.
+    grid = [one for one in logistic.GRID if one <= settled[0]] if settled else logistic.GRID
+    path: Iterable[logistic.Fit] = logistic.fit_path(slices, labels, weights, classes, grid, MEMORY)
+    if settled:
+        path = list(path)[-1:]
+    divided = () if settled else problem.folds("classify")
+    if divided:
+        path = list(path)
+        losses = len(known) * logistic.losses(path, problem.validation.slices, known)
+        for learn, judge in divided:
+            seen, unseen = problem.training.some(learn), problem.training.some(judge)
+            fits = logistic.fit_path(seen, labels[learn], weights[learn], classes, memory=MEMORY)
+            losses += len(judge) * logistic.losses(fits, unseen, labels[judge])
+        path = path[int(losses.argmin()) :][:1]
+    if not len(known):
+        fit = next(iter(path))
+        return Solved(Linear(fit.weight, fit.bias), np.nan, (fit.inverse_penalty,))
+    found = logistic.choose(path, problem.validation.slices, known)
+    loss = min(loss for _, loss in found.losses)
+    return Solved(Linear(found.fit.weight, found.fit.bias), loss, (found.fit.inverse_penalty,))
 
 
-def _ridge(parts: tuple[_Part, _Part], labels: np.ndarray, weights: np.ndarray, known: np.ndarray) -> Solved:
-    features, held = (np.concatenate(list(part.slices(CHUNK))) for part in parts)
+def _ridge(problem: _Problem, settled: Sequence[float]) -> Solved:
+    features, held = (
+        np.concatenate([*part.slices(CHUNK), np.zeros((0, problem.training.width), dtype=np.float32)])
+        for part in (problem.training, problem.validation)
+    )
+    labels, weights, known = problem.labels, problem.weights, problem.known
+    penalties = tuple(settled) or RIDGE
+    squares = np.zeros(len(penalties))
+    for learn, judge in () if settled else problem.folds("regress"):
+        path = _ridge_path(features[learn], labels[learn], weights[learn], penalties)
+        squares += [_squares(head, features[judge], labels[judge]) for head in path]
+    heads = list(_ridge_path(features, labels, weights, penalties))
+    held_out = np.array([_squares(head, held, known) for head in heads])
+    best = int((squares + held_out).argmin())
+    loss = float(held_out[best] / known.size) if known.size else np.nan
+    return Solved(heads[best], loss, (penalties[best],))
+
+
+def _ridge_path(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
+) -> Iterator[Linear]:
     centre, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 1e-6 * np.abs(centre), scale, np.inf)  # what is flat tells nothing
     standard = (features - centre) / scale
-    best: Solved | None = None
-    for penalty in RIDGE:
+    for penalty in penalties:
         model = Ridge(alpha=penalty).fit(standard, labels, sample_weight=weights)
         weight = np.atleast_2d(model.coef_) / scale
-        bias = np.atleast_1d(model.intercept_) - weight @ centre
-        loss = float(np.mean((held @ weight.T + bias - known) ** 2))
-        if best is None or loss < best.loss:
-            best = Solved(Linear(weight, bias), loss)
-    assert best is not None
-    return best
+        yield Linear(weight, np.atleast_1d(model.intercept_) - weight @ centre)
+
+
+def _squares(head: Linear, features: np.ndarray, labels: np.ndarray) -> float:
+    return float(((features @ head.weight.T + head.bias - labels) ** 2).sum())
 
 
 def _carrying(labelled: Tensor, there: Tensor) -> Tensor:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sterna import augmenting, descent, estimators, folder, train
-from sterna.contracts import Examples, Feed, Given, Linear, Task
+from sterna.contracts import Examples, Feed, Given, Linear
+from sterna.desk import LONG, Desk, Tables, ones
 from sterna.errors import EncoderError, SpecError
-from sterna.feeds import PreparedFeed, RunFeed, StoredFeed
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Items, Phase, Setting, Table, Training
-from sterna.store import Activations, Store
+from sterna.records import Augment, Encoder, Phase, Setting, Table
 
 CHUNK = 256  # rows predicted at a time
-LONG = 32  # the same for items of unequal length, of which each may be long
-
-View = tuple[int, Augment | None]  # a number and what is done to the items; 0 is the clean view
 
 
 @dataclass(frozen=True)
@@ -41,46 +34,58 @@ class Ran:
     notes: tuple[str, ...]
 
 
-@dataclass
-class Desk:
-    """Where a route is run: the encoder, the data at one seed, the store, and whom to tell."""
-
-    encoder: Encoder | None  # None for methods on raw items
-    training: Training
-    test: Table  # without labels
-    weights: np.ndarray  # (n_train,) float32
-    seed: int
-    task: Task
-    store: Store
-    place: Path | None = None  # checkpoint
-    fingerprint: str = ""
-    report: Callable[[train.Progress], None] = lambda progress: None
-    extracting: Callable[[int, int], None] | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 def run(route: Route, desk: Desk) -> Ran:
-    """Train the route and predict the held-out part."""
+    """Train the route, and predict the validation part and the held-out part.
+
+    Where the desk has a whole, the route is fitted twice: on the training part, to be judged on the validation part,
+    and then on both with all that was chosen, to predict the held-out part and to ship.
+    """
     begin = time.perf_counter()
+    first = last = _made(route, desk, ())
+    validation = first.answer(desk.training.validation)
+    if desk.whole is not None:
+        last = _made(_settled(route, first.model), desk.last(), first.choices)
+    test = last.answer(desk.test)
+    notes = tuple(dict.fromkeys((*first.notes, *last.notes)))
+    entries = first.entries + ([{**one, "last": True} for one in last.entries] if last is not first else [])
+    return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A route after one fit."""
+
+    model: Any  # a network, or the estimator of a method on raw items
+    answer: Callable[[Table], np.ndarray]
+    choices: train.Choices
+    entries: list[dict[str, Any]]  # of the history
+    notes: Sequence[str]
+
+
+def _settled(route: Route, model: Any) -> Route:
+    """The route without what its method has chosen on the validation part."""
+    return replace(route, tune=route.tune.settled(model)) if hasattr(route.tune, "settled") else route
+
+
+def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
     if desk.encoder is None:
-        return _raw(route, desk, begin)
+        return _raw(route, desk)
     encoder = fitted(desk.encoder, desk.training.target)
     desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
     desk, scale = _standardised(desk)
     network = start(route, encoder, desk).to(_device())
-    history = _features(route, desk, network) if route.shallow else _trained(route, desk, network)
-    low = history.low
-    network.move_from(low)
+    history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
+    network.move_from(history.low)
     if scale is not None:
         scale.fold(network)
-    suffix, classes = network.suffix(low), desk.training.classes
+    suffix, classes = network.suffix(history.low), desk.training.classes
     size = LONG if encoder.preparation.ragged else CHUNK
-    test, validation = (
-        descent.answers(suffix, history.tables.feed(low, table, training=False), size, desk.task, classes)
-        for table in (desk.test, desk.training.validation)
-    )
-    seconds = time.perf_counter() - begin
-    return Ran(network, test, validation, seconds, history.entries, tuple(desk.notes))
+
+    def answer(table: Table) -> np.ndarray:
+        feed = history.tables.feed(history.low, table, training=False)
+        return descent.answers(suffix, feed, size, desk.task, classes)
+
+    return _Made(network, answer, history.choices, history.entries, desk.notes)
 
 
 def check(route: Route, encoder: Encoder, table: Table, helped: bool) -> None:
@@ -116,13 +121,13 @@ def _fitting(place: str, modality: str, ragged: bool) -> bool:
     return modality in kinds[place]
 
 
-def opened(encoder: Encoder, task: str) -> Encoder:
-    """The encoder as the task needs it: with features for each word, to tag words.
+def opened(encoder: Encoder, table: Table) -> Encoder:
+    """The encoder as these data need it: with features for each word, to tag words; reading two texts apart.
 
-    Raises `EncoderError` for one that has none.
+    Raises `EncoderError` for one that has none for words.
     """
-    if task != "tag":
-        return encoder
+    if table.task != "tag":
+        return encoder.pairs() if encoder.pairs and getattr(table.items, "paired", False) else encoder
     if encoder.words is None:
         raise EncoderError(
             f"the encoder {encoder.reference} gives one answer for an item, and tags need one for each word; choose "
@@ -188,15 +193,16 @@ class _History:
     """How the weights of a network were found."""
 
     entries: list[dict[str, Any]]
-    tables: _Tables
+    tables: Tables
     low: int  # the number of stages that never moved
+    choices: train.Choices = ()
 
 
-def _trained(route: Route, desk: Desk, network: Network) -> _History:
+def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices) -> _History:
     """Weights by the phases of the route's policy."""
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
     augment = augmenting.combine([part.build() for part in route.augment], _written(route))
-    tables = _Tables(route, desk, network, augment)
+    tables = Tables(route, desk, network, augment)
     tables.fill(phases)
     target = desk.training.target
     own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
@@ -212,34 +218,35 @@ def _trained(route: Route, desk: Desk, network: Network) -> _History:
         own,
         paces=(tables.encoder.head_pace, tables.encoder.pace if route.tune.pretrained else 1.0),
         half=tables.half(phases),
+        settled=settled,
     )
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
     setting = Setting(network, counts, target.classes, many)
-    entries = train.train(network, recipe, tables.feeds, setting, place=desk.place, report=desk.report)
-    return _History(entries, tables, min(phase.cut for phase in phases))
+    trained = train.train(network, recipe, tables.feeds, setting, place=desk.place, report=desk.report)
+    return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
 
 
 def _features(route: Route, desk: Desk, network: Network) -> _History:
     """A head by a method on features."""
     assert desk.encoder is not None
     cut = network.depth
-    tables = _Tables(route, desk, network, Augment())
+    tables = Tables(route, desk, network, Augment())
     tables.fill((Phase("features", cut),))
     given = _given(desk, lambda table: _gathered(tables.feed(cut, table, False)), desk.encoder.describe)
     network.set_weights(route.tune.fit(given))
     return _History([], tables, cut)
 
 
-def _raw(route: Route, desk: Desk, begin: float) -> Ran:
+def _raw(route: Route, desk: Desk) -> _Made:
     """An estimator on raw items."""
-    training = desk.training
-    task, count = training.target.task, len(training.classes)
+    task, count = desk.training.target.task, len(desk.training.classes)
     model = route.tune.fit(_given(desk, _items, None))
-    test, validation = (
-        estimators.answers(model, _items(table), task, count) for table in (desk.test, training.validation)
-    )
-    return Ran(model, test, validation, time.perf_counter() - begin, [], tuple(desk.notes))
+
+    def answer(table: Table) -> np.ndarray:
+        return estimators.answers(model, _items(table), task, count)
+
+    return _Made(model, answer, (), [], desk.notes)
 
 
 def _given(desk: Desk, inputs: Callable[[Table], Any], describe: Callable[[Sequence[str]], np.ndarray] | None) -> Given:
@@ -247,7 +254,7 @@ def _given(desk: Desk, inputs: Callable[[Table], Any], describe: Callable[[Seque
     target, validation = desk.training.target, desk.training.validation
     return Given(
         target=Examples(inputs(target), target.labels, desk.weights),
-        validation=Examples(inputs(validation), validation.labels, _ones(validation)),
+        validation=Examples(inputs(validation), validation.labels, ones(validation)),
         classes=target.classes,
         task=target.task,
         seed=desk.seed,
@@ -260,125 +267,9 @@ def _items(table: Table) -> list[Any]:
     return [table.items.read(int(row), 0) for row in table.rows]
 
 
-def _ones(table: Table) -> np.ndarray:
-    return np.ones(len(table), dtype=np.float32)
-
-
 def _gathered(feed: Feed) -> np.ndarray:
-    return np.concatenate([inputs.float().numpy() for inputs in feed.inputs(np.arange(len(feed)), CHUNK, -1)])
-
-
-@dataclass
-class _Tables:
-    """The inputs of a route at each of its cuts."""
-
-    route: Route
-    desk: Desk
-    network: Network
-    augment: Augment
-    stored: dict[tuple[int, int, int], Activations] = field(default_factory=dict)  # by items, cut and view
-    views: int = 0
-    bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
-
-    def fill(self, phases: tuple[Phase, ...]) -> None:
-        """Have the store compute every frozen cut of the route in one forward pass over the data."""
-        desk = self.desk
-        lowest = itertools.accumulate((phase.cut for phase in phases), min)
-        self.bases = dict(zip(phases, lowest, strict=True))
-        wanted = sorted(set(self.bases.values()))
-        if not self.route.tune.pretrained or self.network.depth == 0:
-            wanted = [cut for cut in wanted if cut == 0]
-        self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
-        # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
-        if not self.encoder.preparation.ragged or (self.augment.single and not self.views):
-            wanted = [cut for cut in wanted if cut > 0]
-        cuts = [cut for cut in wanted if self._affordable(cut)]
-        if not cuts:
-            return
-        target, shared = desk.training.target, desk.training.validation.items
-        # All items of the data set, so that every seed finds them, unless most are not used at all; of a source, and of
-        # each view, what is trained on.
-        self._compute(shared, cuts, ((0, None),), self._used(shared))
-        if target.items is not shared:
-            self._compute(target.items, cuts, ((0, None),), target.rows)
-        views = [(number, self.augment) for number in range(1, self.views + 1)]
-        self._compute(target.items, cuts, views, target.rows)
-
-    def half(self, phases: Sequence[Phase]) -> bool:
-        """Whether training may run in bfloat16: for sequences, where the network was seen to agree in it and to gain.
-
-        Networks of pictures stay in float32: small ones were several times slower backward in bfloat16.
-        """
-        items, preparation = self.desk.training.target.items, self.encoder.preparation
-        if not preparation.ragged or all(phase.solver == "logistic" for phase in phases):
-            return False
-        layout = self.desk.store.layout(self.encoder, items, self.desk.training.target.rows)
-        return layout.plan.dtype == "bfloat16"
-
-    @property
-    def encoder(self) -> Encoder:
-        assert self.desk.encoder is not None
-        return self.desk.encoder
-
-    def _used(self, items: Items) -> np.ndarray | None:
-        """The rows of the target's items that this seed needs, or None for all of them."""
-        training = self.desk.training
-        parts = [training.validation, self.desk.test]
-        parts += [training.target] if training.target.items is items else []
-        rows = np.unique(np.concatenate([part.rows for part in parts]))
-        return rows if 2 * len(rows) < len(items) else None
-
-    def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
-        desk = self.desk
-        found = desk.store.activations(self.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
-        self.stored.update({(id(items), *key): value for key, value in found.items()})
-
-    def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
-        """The training and validation inputs of a phase."""
-        training = self.desk.training
-        base = self.bases[phase]
-        feeds = self.feed(base, training.target, True), self.feed(base, training.validation, False)
-        if base == phase.cut:
-            return feeds
-        # Stages above `base` have moved in an earlier phase: what is stored of them is no longer true.
-        between = _Frozen(self.network, base, phase.cut)
-        return RunFeed(feeds[0], between), RunFeed(feeds[1], between)
-
-    def feed(self, cut: int, table: Table, training: bool) -> Feed:
-        """The inputs of one table at a cut under which nothing has moved."""
-        weights = self.desk.weights if training else _ones(table)
-        augment = self.augment if training else Augment()
-        clean = self.stored.get((id(table.items), cut, 0))
-        if clean is not None:
-            numbers = range(1, self.views + 1) if training else ()
-            augmented = [self.stored[(id(table.items), cut, number)] for number in numbers]
-            return StoredFeed(clean, augmented, table, weights, augment)
-        prefix = _Frozen(self.network, 0, cut) if cut else None
-        return PreparedFeed(table, weights, self.encoder.preparation, augment, self.desk.seed, prefix)
-
-    def _affordable(self, cut: int) -> bool:
-        """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""
-        wanted = self.desk.store.room(self.encoder, self.desk.training.target.items, cut)
-        return wanted * (1 + self.views) <= self.desk.store.limit / 2
-
-
-@dataclass(frozen=True)
-class _Frozen:
-    """Stages that stand still, run anew for each batch."""
-
-    network: Network
-    start: int
-    stop: int
-
-    @torch.no_grad()
-    def __call__(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(next(self.network.parameters()).device)
-        stages = self.network.prefix(self.stop)[self.start :]
-        found = [stages(part) for part in inputs.split(LONG)]
-        if found[0].dim() != 3:
-            return torch.cat(found)
-        # Words are as many as the longest of a part has.
-        return torch.nn.utils.rnn.pad_sequence([row for part in found for row in part], batch_first=True)
+    found = [inputs.float().numpy() for inputs in feed.inputs(np.arange(len(feed)), CHUNK, -1)]
+    return np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
 
 
 def _device() -> torch.device:

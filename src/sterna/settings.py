@@ -25,3 +25,9 @@ class Settings:
     domain: str = option("", "the target's value in the column of domains; all other domains are its source")
     source_weight: float = option(1.0, "weight of a source example against a target example", Range(0, low_open=True))
     margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))
+    refit: int = option(
+        500,
+        "with at most this many training and validation examples together, each route is fitted on both once its "
+        "options are chosen; 0: never",
+        Range(0),
+    )

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from sterna import estimators, files, folder, mixing, opening, plan, route, score, shipping, splitting
+from sterna import desk, estimators, files, folder, mixing, opening, plan, route, score, shipping, splitting
 from sterna.conclusion import Conclusion, Trial, conclude
 from sterna.contracts import Task
+from sterna.desk import Desk
 from sterna.environment import environment
 from sterna.errors import SpecError, TrainingError
 from sterna.plan import Route, Subject, Words
-from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Training
+from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Table, Training
 from sterna.result import Result
 from sterna.result import load as load_result
 from sterna.settings import Settings
@@ -31,6 +32,7 @@ from sterna.splitting import Strata
 from sterna.store import Store
 from sterna.watching import Watch
 
+CHECKPOINT = "checkpoint.pt"
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
@@ -90,7 +92,7 @@ def fit(
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
     encoders = {
-        reference: route.opened(opening.open_encoder(reference), table.task)
+        reference: route.opened(opening.open_encoder(reference), table)
         for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
     }
     # Features without weights have nothing that could start at random.
@@ -98,8 +100,9 @@ def fit(
     for one in routes:
         if not one.raw:
             route.check(one, encoders[one.encoder], table, related is not None)
-    for note in (note for opened in encoders.values() for note in opened.notes):
-        watch.say(note)
+    for reference, opened in encoders.items():
+        for note in opened.notes:
+            watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
     files.write_json(place / PLAN, {"fingerprint": mark, "routes": [one.written() for one in routes]})
     study = Study(loaded, related, routes, encoders, chosen, place, mark, store or Store(), watch)
     return study.run()
@@ -176,9 +179,9 @@ class Study:
 
     def _fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
-        desk = self._desk(chosen, seed, self._split(seed))
-        encoder = route.fitted(self.encoders[chosen.encoder], desk.training.target)
-        network = route.start(chosen, encoder, desk)
+        last = self._desk(chosen, seed, self._split(seed)).last()
+        encoder = route.fitted(self.encoders[chosen.encoder], last.training.target)
+        network = route.start(chosen, encoder, last)
         network.load_state_dict(load_file(str(self._folder(chosen, seed) / "weights.safetensors")))
         return Fitted(network.eval(), encoder, self.loaded.table.classes, self.loaded.table.task)
 
@@ -205,6 +208,7 @@ class Study:
             "digest": _digest(self.loaded),
             "findings": findings,
             "source": self.related.origin if self.related else None,
+            "refit": len(split.train) + len(split.validation) <= self.settings.refit,
         }
 
     def _split(self, seed: int) -> Split:
@@ -245,18 +249,14 @@ class Study:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
             return arrays["test"], arrays["validation"], float(kept["seconds"])
 
-    def _desk(self, chosen: Route, seed: int, split: Split, title: str = "") -> route.Desk:
+    def _desk(self, chosen: Route, seed: int, split: Split, title: str = "") -> Desk:
         table = self.loaded.table
-        target = table.take(split.train)
-        weights = np.ones(len(target), dtype=np.float32)
-        if self.related is not None and not chosen.floor:
-            target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
-            if not self.joined:
-                self.watch.say(finding.sentence)
-            self.joined = True
+        target, weights = self._learnt(chosen, split.train)
+        both = np.union1d(split.train, split.validation)
+        whole = self._learnt(chosen, both) if len(both) <= self.settings.refit else None
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         folder = self._folder(chosen, seed)
-        return route.Desk(
+        return Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
             Training(target, table.take(split.validation)),
             test,
@@ -264,11 +264,23 @@ class Study:
             seed,
             self.task,
             self.store,
-            place=folder / "checkpoint.pt",
+            whole,
+            place=folder / CHECKPOINT,
             fingerprint=self.mark,
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
         )
+
+    def _learnt(self, chosen: Route, rows: np.ndarray) -> tuple[Table, np.ndarray]:
+        """Rows of the target to learn from, with weights, and the source's where the route may see it."""
+        target = self.loaded.table.take(rows)
+        if self.related is None or chosen.floor:
+            return target, desk.ones(target)
+        target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
+        if not self.joined:
+            self.watch.say(finding.sentence)
+        self.joined = True
+        return target, weights
 
     def _folder(self, chosen: Route, seed: int) -> Path:
         return self.place / "routes" / f"{_slug(chosen.name)}-{seed}"
@@ -293,7 +305,8 @@ def _keep(ran: route.Ran, folder: Path) -> None:
         estimators.save(ran.model, folder / shipping.ESTIMATOR)
     files.write_json(folder / "history.json", ran.history)
     files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for name in (CHECKPOINT, desk.LAST):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _called(data: Path) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ PAIRS = 32  # examples a batch, at least, for objectives on pairs
 SAVE_EVERY = 10.0  # seconds of training that an interruption may cost
 
 
+Choices = tuple[tuple[float, ...], ...]  # what the validation part chose in each phase
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All of a run but its data and its network."""
@@ -47,6 +51,7 @@ class Recipe:
     own: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # objectives of phases that name theirs
     paces: tuple[float, float] = (1.0, 1.0)  # factors on the rate of the head and of the stages
     half: bool = False  # forward passes in bfloat16 where torch holds that safe; weights and steps stay float32
+    settled: Choices = ()  # the choices of a run on fewer examples; nothing is judged then
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,14 @@ class Progress:
     loss: float
     figure: str  # what the validation part is judged by
     value: float | None  # None in a phase that is not judged
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run gave besides the weights."""
+
+    history: list[dict[str, Any]]  # one entry an epoch
+    choices: Choices  # of each phase: its number of epochs, or the penalties of the head
 
 
 Feeds = Callable[[Phase], tuple[Feed, Feed]]  # phase -> training and validation inputs at its cut
@@ -76,12 +89,19 @@ class _Run:
     place: Path | None
     report: Callable[[Progress], None]
     saved: float = 0.0
+    moving: Callable[[], dict[str, dict[str, Tensor]]] | None = None  # the optimizer's state in the phase under way
+
+    @property
+    def settled(self) -> tuple[float, ...]:
+        """What is no longer to be chosen in the phase under way."""
+        return self.recipe.settled[self.state.phase] if self.recipe.settled else ()
 
     def keep(self, always: bool = False) -> None:
         """Write a checkpoint, unless one was written a moment ago."""
         if self.place is None or not (always or time.monotonic() - self.saved > SAVE_EVERY):
             return
         self.state.weights = copied_state(self.network)
+        self.state.moments = self.moving() if self.moving else self.state.moments
         self.state.terms = _terms_module(self.terms).state_dict()
         checkpoint.save(self.place, self.state, self.recipe.fingerprint)
         self.saved = time.monotonic()
@@ -95,8 +115,8 @@ def train(
     *,
     place: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> list[dict[str, Any]]:
-    """Run all phases on `network`, in place; returns the history, one entry an epoch.
+) -> Trained:
+    """Run all phases on `network`, in place.
 
     Args:
         network: starts at its source weights (or random ones), with the target's head.
@@ -117,58 +137,72 @@ def train(
     for phase in recipe.phases[run.state.phase :]:
         training, validation = feeds(phase)
         if phase.solver == "logistic":
-            _solve(run, phase, training, validation)
+            choice = _solve(run, phase, training, validation)
         else:
-            _descend(run, phase, training, validation)
-        run.state.next_phase()
+            choice = _descend(run, phase, training, validation)
+        run.state.next_phase(choice)
         run.keep(always=True)
     network.eval()
-    return run.state.history
+    return Trained(run.state.history, tuple(map(tuple, run.state.choices)))
 
 
-def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
-    """Fit the head alone to its optimum; the regulariser is chosen on the validation part."""
-    factors = [
-        loss.class_weights(run.setting.class_counts) for loss in run.recipe.losses if hasattr(loss, "class_weights")
-    ]
+def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple[float, ...]:
+    """Fit the head alone to its optimum; returns the penalties, chosen on the validation part."""
+    recipe, setting = run.recipe, run.setting
+    factors = [loss.class_weights(setting.class_counts) for loss in recipe.losses if hasattr(loss, "class_weights")]
     run.network.move_from(phase.cut)  # before: what lies below stands still, also where it has moved in another phase
-    found = heads.solve(run.recipe.name, training, validation, len(run.setting.classes), factors)
+    seed, classes = derive(recipe.seed, phase.name, "folds"), len(setting.classes)
+    found = heads.solve(recipe.name, training, validation, classes, factors, run.settled, seed)
     run.network.set_weights(found.head)
-    _judge(run, run.network.suffix(phase.cut), validation, CHUNK)
-    _note(run, phase, found.loss, epochs=1)
+    if not run.settled:
+        _judge(run, run.network.suffix(phase.cut), validation, CHUNK)
+        _note(run, phase, found.loss, epochs=1, judged=True)
+    return found.penalties
 
 
-def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> None:
-    """One phase of gradient descent with early stopping; ends on the best weights it saw, its start included."""
+def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple[float, ...]:
+    """One phase of gradient descent with early stopping; ends on the best weights it saw, its start included.
+
+    Returns the number of epochs that those have seen. Where that is settled, it is what the phase runs for.
+    """
     network, schedule, state = run.network, run.recipe.schedule, run.state
     network.move_from(phase.cut, phase.batch_norm)
     suffix = network.suffix(phase.cut)
     with _fenced(derive(run.recipe.seed, phase.name, "terms")):
         terms = [loss.build(run.setting) for loss in run.recipe.own[phase.loss]] if phase.loss else run.terms
-    judged = not phase.loss
-    size = schedule.batch or descent.found_batch_size(suffix, _example(training, suffix), len(training))
-    if phase.loss and not schedule.batch:
-        size = min(max(PAIRS, size), len(training))
+    judged = not phase.loss and not run.settled
+    size = _batch_size(run, phase, training, suffix)
     names = descent.named([*network.named_parameters(), *_terms_module(run.terms).named_parameters("term")])
     optimizer = _optimizer(run, phase)
     descent.restore_moments(optimizer, state.moments, names)
+    run.moving = partial(descent.moments_by_name, optimizer, names)  # costly, so only when it is asked for
     epochs, patience = phase.epochs or schedule.epochs, phase.patience or schedule.patience
     if phase.steps:
         epochs = max(1, round(phase.steps / max(1, len(training) // size)))
+    last = int(run.settled[0]) if run.settled and not phase.loss else epochs
     if judged and state.best is None:
         _judge(run, suffix, validation, size)
-    while state.epoch < epochs and (state.waited < patience or not judged):
+    while state.epoch < last and (state.waited < patience or not judged):
         order = _order(run, phase, training, size)
         with _fenced(derive(run.recipe.seed, phase.name, state.epoch)):
             loss = _epoch(run, suffix, training, optimizer, _Pass(phase, terms, order, size, epochs))
         state.epoch += 1
-        state.moments = descent.moments_by_name(optimizer, names)
         if judged:
             _judge(run, suffix, validation, size)
-        _note(run, phase, loss, epochs)
+        _note(run, phase, loss, epochs, judged)
         run.keep()
     if judged:
         network.load_state_dict(state.best_weights)
+    elif state.average and not phase.loss:
+        network.load_state_dict(state.average)
+    state.moments, run.moving = run.moving(), None
+    return (float(state.best_epoch if judged else state.epoch),)
+
+
+def _batch_size(run: _Run, phase: Phase, training: Feed, suffix: Network) -> int:
+    given = run.recipe.schedule.batch
+    size = given or descent.found_batch_size(suffix, _example(training, suffix), len(training))
+    return min(max(PAIRS, size), len(training)) if phase.loss and not given else size
 
 
 def _order(run: _Run, phase: Phase, training: Feed, size: int) -> np.ndarray:
@@ -251,6 +285,7 @@ def _judge(run: _Run, suffix: Network, validation: Feed, size: int) -> None:
     key = state.judged = (figures[task.primary(classes)], -figures["loss"])
     if state.best is None or key > state.best:
         state.best, state.best_weights, state.waited = key, copied_state(run.network), 0
+        state.best_epoch = state.epoch
     else:
         state.waited += 1
     if kept is not None:
@@ -269,12 +304,12 @@ def _optimizer(run: _Run, phase: Phase) -> torch.optim.Optimizer:
     return chosen.build(groups)
 
 
-def _note(run: _Run, phase: Phase, loss: float, epochs: int) -> None:
+def _note(run: _Run, phase: Phase, loss: float, epochs: int, judged: bool) -> None:
     """Add an entry to the history and show it."""
     state = run.state
     figure = run.recipe.task.primary(run.setting.classes)
     entry: dict[str, Any] = {"phase": phase.name, "epoch": state.epoch, "objective": loss}
-    if not phase.loss:
+    if judged:
         entry |= {figure: state.judged[0], "loss": -state.judged[1]}
     state.history.append(entry)
     run.report(Progress(phase.name, state.epoch, epochs, loss, figure, entry.get(figure)))

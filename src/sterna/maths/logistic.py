@@ -131,6 +131,11 @@ def choose(path: Iterable[Fit], features: Slices, labels: Labels, patience: int 
     return Chosen(best, tuple(losses))
 
 
+def losses(path: Iterable[Fit], features: Slices, labels: Labels) -> np.ndarray:
+    """The mean log loss of every point of a path on some examples, nats."""
+    return np.array([_log_loss(fit, features, labels) for fit in path])
+
+
 def _log_loss(fit: Fit, features: Slices, labels: Labels) -> float:
     total, start = 0.0, 0
     for block in features(_rows_per_block(fit.weight.shape[1])):

@@ -21,4 +21,4 @@ class Adagrad:
 
     def build(self, groups: list[dict]) -> torch.optim.Optimizer:
         """`groups`: parameter groups that already carry their own rate and weight decay."""
-        return torch.optim.Adagrad(groups, lr=self.rate)
+        return torch.optim.Adagrad(groups, lr=self.rate, fused=True)

@@ -27,4 +27,4 @@ class Adam:
 
     def build(self, groups: list[dict]) -> torch.optim.Optimizer:
         """`groups`: parameter groups that already carry their own rate and weight decay."""
-        return torch.optim.Adam(groups, lr=self.rate, betas=(self.memory, self.square_memory))
+        return torch.optim.Adam(groups, lr=self.rate, betas=(self.memory, self.square_memory), fused=True)

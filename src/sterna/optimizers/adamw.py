@@ -29,4 +29,4 @@ class AdamW:
 
     def build(self, groups: list[dict]) -> torch.optim.Optimizer:
         """`groups`: parameter groups that already carry their own rate and weight decay."""
-        return torch.optim.AdamW(groups, lr=self.rate, betas=(self.memory, self.square_memory))
+        return torch.optim.AdamW(groups, lr=self.rate, betas=(self.memory, self.square_memory), fused=True)

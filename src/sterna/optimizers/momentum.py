@@ -23,4 +23,4 @@ class Momentum:
 
     def build(self, groups: list[dict]) -> torch.optim.Optimizer:
         """`groups`: parameter groups that already carry their own rate and weight decay."""
-        return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov)
+        return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, fused=True)

@@ -21,4 +21,4 @@ class SGD:
 
     def build(self, groups: list[dict]) -> torch.optim.Optimizer:
         """`groups`: parameter groups that already carry their own rate and weight decay."""
-        return torch.optim.SGD(groups, lr=self.rate)
+        return torch.optim.SGD(groups, lr=self.rate, fused=True)

@@ -1,0 +1,171 @@
+"""Where a route is run: the data at one seed, and the inputs at each of the network's cuts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sterna import train
+from sterna.contracts import Feed, Task
+from sterna.feeds import PreparedFeed, RunFeed, StoredFeed
+from sterna.network import Network
+from sterna.plan import Route
+from sterna.records import Augment, Encoder, Items, Phase, Table, Training
+from sterna.store import Activations, Store
+
+LAST = "last.pt"  # the checkpoint of the last fit, beside that of the first
+LONG = 32  # items of unequal length run at a time, of which each may be long
+
+View = tuple[int, Augment | None]  # a number and what is done to the items; 0 is the clean view
+
+
+@dataclass
+class Desk:
+    """Where a route is run: the encoder, the data at one seed, the store, and whom to tell."""
+
+    encoder: Encoder | None  # None for methods on raw items
+    training: Training
+    test: Table  # without labels
+    weights: np.ndarray  # (n_train,) float32
+    seed: int
+    task: Task
+    store: Store
+    whole: tuple[Table, np.ndarray] | None = None  # training and validation examples, with weights, for a last fit
+    place: Path | None = None  # checkpoint
+    fingerprint: str = ""
+    report: Callable[[train.Progress], None] = lambda progress: None
+    extracting: Callable[[int, int], None] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def last(self) -> Desk:
+        """The desk of the last fit, after everything is chosen: it learns from the validation examples too."""
+        if self.whole is None:
+            return self
+        (target, weights), held = self.whole, self.training.validation
+        training = replace(self.training, target=target, validation=held.take(np.zeros(0, dtype=np.int64)))
+        place = self.place.with_name(LAST) if self.place else None
+        return replace(self, training=training, weights=weights, place=place, whole=None)
+
+
+def ones(table: Table) -> np.ndarray:
+    """(n,) equal weights."""
+    return np.ones(len(table), dtype=np.float32)
+
+
+@dataclass
+class Tables:
+    """The inputs of a route at each of its cuts."""
+
+    route: Route
+    desk: Desk
+    network: Network
+    augment: Augment
+    stored: dict[tuple[int, int, int], Activations] = field(default_factory=dict)  # by items, cut and view
+    views: int = 0
+    bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
+
+    def fill(self, phases: tuple[Phase, ...]) -> None:
+        """Have the store compute every frozen cut of the route in one forward pass over the data."""
+        desk = self.desk
+        lowest = itertools.accumulate((phase.cut for phase in phases), min)
+        self.bases = dict(zip(phases, lowest, strict=True))
+        wanted = sorted(set(self.bases.values()))
+        if not self.route.tune.pretrained or self.network.depth == 0:
+            wanted = [cut for cut in wanted if cut == 0]
+        self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
+        # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
+        if not self.encoder.preparation.ragged or (self.augment.single and not self.views):
+            wanted = [cut for cut in wanted if cut > 0]
+        cuts = [cut for cut in wanted if self._affordable(cut)]
+        if not cuts:
+            return
+        target, shared = desk.training.target, desk.training.validation.items
+        # All items of the data set, so that every seed finds them, unless most are not used at all; of a source, and of
+        # each view, what is trained on.
+        self._compute(shared, cuts, ((0, None),), self._used(shared))
+        if target.items is not shared:
+            self._compute(target.items, cuts, ((0, None),), target.rows)
+        views = [(number, self.augment) for number in range(1, self.views + 1)]
+        self._compute(target.items, cuts, views, target.rows)
+
+    def half(self, phases: Sequence[Phase]) -> bool:
+        """Whether training may run in bfloat16: for sequences, where the network was seen to agree in it and to gain.
+
+        Networks of pictures stay in float32: small ones were several times slower backward in bfloat16.
+        """
+        items, preparation = self.desk.training.target.items, self.encoder.preparation
+        if not preparation.ragged or all(phase.solver == "logistic" for phase in phases):
+            return False
+        layout = self.desk.store.layout(self.encoder, items, self.desk.training.target.rows)
+        return layout.plan.dtype == "bfloat16"
+
+    @property
+    def encoder(self) -> Encoder:
+        assert self.desk.encoder is not None
+        return self.desk.encoder
+
+    def _used(self, items: Items) -> np.ndarray | None:
+        """The rows of the target's items that this seed needs, or None for all of them."""
+        training = self.desk.training
+        parts = [training.validation, self.desk.test]
+        parts += [training.target] if training.target.items is items else []
+        rows = np.unique(np.concatenate([part.rows for part in parts]))
+        return rows if 2 * len(rows) < len(items) else None
+
+    def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
+        desk = self.desk
+        found = desk.store.activations(self.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
+        self.stored.update({(id(items), *key): value for key, value in found.items()})
+
+    def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
+        """The training and validation inputs of a phase."""
+        training = self.desk.training
+        base = self.bases[phase]
+        feeds = self.feed(base, training.target, True), self.feed(base, training.validation, False)
+        if base == phase.cut:
+            return feeds
+        # Stages above `base` have moved in an earlier phase: what is stored of them is no longer true.
+        between = _Frozen(self.network, base, phase.cut)
+        return RunFeed(feeds[0], between), RunFeed(feeds[1], between)
+
+    def feed(self, cut: int, table: Table, training: bool) -> Feed:
+        """The inputs of one table at a cut under which nothing has moved."""
+        weights = self.desk.weights if training else ones(table)
+        augment = self.augment if training else Augment()
+        clean = self.stored.get((id(table.items), cut, 0))
+        if clean is not None:
+            numbers = range(1, self.views + 1) if training else ()
+            augmented = [self.stored[(id(table.items), cut, number)] for number in numbers]
+            return StoredFeed(clean, augmented, table, weights, augment)
+        prefix = _Frozen(self.network, 0, cut) if cut else None
+        return PreparedFeed(table, weights, self.encoder.preparation, augment, self.desk.seed, prefix)
+
+    def _affordable(self, cut: int) -> bool:
+        """Whether the activations at a cut fit in half of the store; else they are computed anew in every epoch."""
+        wanted = self.desk.store.room(self.encoder, self.desk.training.target.items, cut)
+        return wanted * (1 + self.views) <= self.desk.store.limit / 2
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """Stages that stand still, run anew for each batch."""
+
+    network: Network
+    start: int
+    stop: int
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(next(self.network.parameters()).device)
+        stages = self.network.prefix(self.stop)[self.start :]
+        found = [stages(part) for part in inputs.split(LONG)]
+        if found[0].dim() != 3:
+            return torch.cat(found)
+        # Words are as many as the longest of a part has.
+        return torch.nn.utils.rnn.pad_sequence([row for part in found for row in part], batch_first=True)
