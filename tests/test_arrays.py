@@ -12,7 +12,7 @@ from sklearn import datasets
 
 from sterna.data import arrays
 from sterna.errors import DataError
-from sterna.records import Loaded
+from sterna.records import Columns, Loaded
 
 X = np.arange(24, dtype=np.float64).reshape(6, 4)
 Y = np.array([0, 1, 0, 1, 2, 2])
@@ -187,6 +187,16 @@ def test_what_is_refused_is_refused_in_a_sentence(tmp_path: Path, named: dict, s
     with pytest.raises(DataError, match=sentence) as caught:
         arrays.load(saved(tmp_path, **named))
     assert "\n" not in str(caught.value)
+
+
+def test_arrays_have_no_columns(tmp_path: Path) -> None:
+    file = saved(tmp_path, X=np.eye(4), y=np.array([0, 0, 1, 1]))
+    for reference in (file, "sklearn:iris"):
+        with pytest.raises(DataError, match=r"holds arrays, which say .* got --label a --text b: leave that out, or"):
+            arrays.load(reference, columns=Columns(label=("a",), text=("b",)))
+        with pytest.raises(DataError, match="holds arrays, which are read for the task classify, got --task regress"):
+            arrays.load(reference, columns=Columns(task="regress"))
+        arrays.load(reference, columns=Columns(task="classify"))
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:

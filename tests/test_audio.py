@@ -107,6 +107,17 @@ def test_given_parts(tmp_path: Path) -> None:
     assert one(loaded, "loose recordings").items == ("extra/c/y.wav", "test/no_class.wav")
 
 
+def test_a_folder_of_unlabelled_recordings_is_no_class(tmp_path: Path) -> None:
+    held = [f"test/{kind}/{n}.wav" for kind in "ab" for n in range(2)]
+    put(tmp_path, *held, *(f"train/{kind}/{n}.wav" for kind in ("a", "b", "unlabeled") for n in range(3)))
+    loaded = audio.load(str(tmp_path))
+    assert loaded.table.classes == ("a", "b")
+    assert len(loaded.table) == 10
+    assert kinds(loaded) == ["inferred", "unlabelled", "lengths"]
+    assert one(loaded, "unlabelled").items == ("unlabeled",)
+    assert "1 folder of unlabelled recordings left out" in one(loaded, "unlabelled").sentence
+
+
 def test_train_may_be_a_sound(tmp_path: Path) -> None:
     put(tmp_path, "train/1.wav", "train/2.wav", "bus/1.wav", "bus/2.wav", "tram/old/1.wav", "tram/new/2.wav")
     loaded = audio.load(str(tmp_path))
@@ -149,7 +160,8 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     two_by_three(tmp_path / "all" / "inner")
     with pytest.raises(DataError, match=f"all holds one folder, inner, .* type {tmp_path / 'all' / 'inner'}"):
         audio.load(str(tmp_path / "all"))
-    with pytest.raises(DataError, match="is a folder, whose class folders are the labels; --label, --group and"):
+    every = "--label, --group, --domain and --text name columns of a table, got --group speaker: leave that out"
+    with pytest.raises(DataError, match=f"is a folder, whose class folders are the labels; {every}"):
         audio.load(str(tmp_path / "all" / "inner"), columns=Columns(group="speaker"))
 
 

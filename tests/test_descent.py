@@ -186,3 +186,23 @@ def test_a_limit_on_the_gradient_norm():
         weight.grad = torch.tensor([3.0, 4.0])
         descent.total_norm_clipped([weight], limit)
         assert float(weight.grad.norm()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_items_run_by_length_give_what_they_give_together():
+    """Packed sequences of very different lengths, through a network whose answers do not depend on padding."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([3, 30, 1, 12, 30, 2, 7])
+    kinds = (torch.arange(30) < lengths[:, None]).float()
+    packed = sequences.pack(torch.randn(7, 30, 4, generator=generator), kinds)
+    seen = []
+
+    def network(inputs):
+        seen.append(tuple(inputs.shape[:2]))
+        features = sequences.values(inputs).sum(dim=1)
+        return Output(features, features[:, :2])
+
+    together, apart = network(packed), descent.by_length(network, packed)
+    assert torch.allclose(apart.features, together.features, atol=1e-6)
+    assert torch.allclose(apart.logits, together.logits, atol=1e-6)
+    assert len(seen) > 2, "nothing was divided"
+    assert sum(rows * longest for rows, longest in seen[1:]) < 0.6 * packed.shape[0] * packed.shape[1]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sterna import opening
 from sterna.data import _pictures, images
 from sterna.errors import DataError
 from sterna.records import Columns, Finding, Loaded
@@ -107,6 +108,25 @@ def test_given_parts(tmp_path: Path) -> None:
     assert one(loaded, "loose images").items == ("extra/c/y.png", "test/no_class.png")
 
 
+def test_a_folder_of_unlabelled_pictures_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{part}/{kind}/{n}.png" for part in ("train", "test") for kind in "ab" for n in range(2)))
+    put(tmp_path, "train/Unlabelled/x.png", "train/Unlabelled/y.png", "train/c/z.png", start=30)
+    loaded = images.load(str(tmp_path))
+    assert loaded.table.classes == ("a", "b", "c")
+    assert one(loaded, "unlabelled").sentence == (
+        "1 folder of unlabelled pictures left out, being no class of the given test part: Unlabelled (2 pictures); "
+        "rename what is a class."
+    )
+    assert one(loaded, "missing in part").items == ("c",)
+    put(tmp_path, "test/Unlabelled/w.png", start=40)
+    assert "Unlabelled" in images.load(str(tmp_path)).table.classes
+
+
+def test_without_parts_every_folder_is_a_class(tmp_path: Path) -> None:
+    put(two_by_three(tmp_path), "unsup/1.png", "unsup/2.png", start=30)
+    assert images.load(str(tmp_path)).table.classes == ("ant", "bee", "unsup")
+
+
 def test_train_may_be_a_vehicle(tmp_path: Path) -> None:
     put(tmp_path, "train/1.png", "train/2.png", "bus/1.png", "bus/2.png", "tram/old/1.png", "tram/new/2.png")
     loaded = images.load(str(tmp_path))
@@ -164,6 +184,67 @@ def test_rows_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
     two_by_three(tmp_path)
     (tmp_path / "t.csv").write_text("path,label,group\nant/0.png,a,\nant/1.png,a,\nbee/0.png,b,g\nbee/1.png,b,g\n")
     assert images.load(str(tmp_path / "t.csv")).groups.tolist() == [0, 1, 2, 2]
+
+
+def test_columns_that_a_person_names_are_followed(tmp_path: Path) -> None:
+    two_by_three(tmp_path)
+    header, rows = "path,label,kind,patient,place,day", []
+    for place, kind in enumerate(("ant", "bee")):
+        rows += [f"{kind}/{n}.png,{n},{kind},p{n},{['north', 'south'][place]},d{place}" for n in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows, "gone.png,0,ant,p0,,d7"]))
+    put(tmp_path, "gone.png", start=40)
+    usual = images.load(str(tmp_path / "t.csv"))
+    assert usual.table.classes == ("0", "1", "2")
+    assert usual.groups.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert usual.domains.shape == (0,)
+    loaded = images.load(str(tmp_path / "t.csv"), columns=Columns(label=("kind",), group="day", domain="place"))
+    assert loaded.table.classes == ("ant", "bee")
+    assert loaded.table.labels.tolist() == [0, 0, 0, 1, 1, 1, 0]
+    assert loaded.groups.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert loaded.domains.tolist() == ["north"] * 3 + ["south"] * 3 + ["unknown"]
+    assert one(loaded, "no domain").items == ("gone.png",)
+    said = one(loaded, "inferred").sentence
+    assert "label from column 'kind'" in said
+    assert "domain from column 'place'; type --label NAME" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            Columns(label=("lable",)),
+            r"t.csv has no column 'lable'\. Did you mean 'label'\? It has path, label; type one",
+        ),
+        (Columns(group="who"), "has no column 'who'.* It has path, label"),
+        (Columns(domain="who"), "has no column 'who'.* It has path, label"),
+        (Columns(label=("label", "path")), "pictures take one label column, got --label label,path; name one"),
+        (Columns(text=("label",)), "is a table of pictures, got --text label; leave it out"),
+        (Columns(task="regress"), "holds pictures, which are read for the task classify, got --task regress; leave"),
+    ],
+)
+def test_columns_that_do_not_fit(tmp_path: Path, said: Columns, sentence: str) -> None:
+    two_by_three(tmp_path)
+    with pytest.raises(DataError, match=sentence):
+        images.load(table(tmp_path, "path,label\nant/0.png,x\nbee/1.png,y\n"), columns=said)
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        (Columns(label=("kind", "more")), "--label kind,more"),
+        (Columns(group="day", domain="place"), "--group day --domain place"),
+        (Columns(text=("caption",)), "--text caption"),
+    ],
+)
+def test_a_folder_has_no_columns(tmp_path: Path, said: Columns, given: str) -> None:
+    sentence = (
+        "is a folder, whose class folders are the labels; --label, --group, --domain and --text name columns of a "
+        f"table, got {given}: leave that out, or give a table such as a .csv."
+    )
+    with pytest.raises(DataError, match=sentence):
+        images.load(str(two_by_three(tmp_path)), columns=said)
+    with pytest.raises(DataError, match=sentence):
+        opening.open_data(str(tmp_path), said)
 
 
 # Formats

@@ -139,3 +139,18 @@ def test_tags() -> None:
     assert labelling.tags([["O", "B-a"], ["O", "O"]]).labels.shape == (2,)
     with pytest.raises(DataError, match=r"the words carry 1 tag \(O\), and two are needed"):
         labelling.tags([["O"], ["O"]])
+
+
+def test_folders_without_labels() -> None:
+    some = [("train", "a"), ("train", "unsup"), ("train", "UNSUP"), ("train", "unsup")]
+    assert labelling.unlabelled_folders(some, "text") == (frozenset(), [])  # nothing is held out
+    found, (told,) = labelling.unlabelled_folders([*some, ("validation", "a")], "text")
+    assert found == {"unsup", "UNSUP"}
+    assert told.sentence == (
+        "2 folders of unlabelled texts left out, being no class of the given validation part: unsup (2 texts), UNSUP "
+        "(1 text); rename what is a class."
+    )
+    every = [*some, ("test", "a"), ("validation", "unsup")]
+    assert labelling.unlabelled_folders(every, "text")[0] == {"unsup", "UNSUP"}  # the test part decides
+    assert labelling.unlabelled_folders([*every, ("test", "unsup")], "text")[0] == {"UNSUP"}
+    assert labelling.unlabelled_folders([("train", "other"), ("test", "a")], "text") == (frozenset(), [])

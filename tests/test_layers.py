@@ -29,11 +29,12 @@ ROWS = (
     ("sterna",),
     ("study", "prediction", "catalogue"),
     ("route", "conclusion", "shipping"),
+    ("desk",),
     ("feeds", "plan", "result"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),
-    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers"),
-    ("estimators",),
+    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances"),
+    ("estimators", "comparison"),
     (
         *("chains", "shells", "hub", "tokens", "sounds", "rows", "peeking", "labelling", "folder", "files"),
         *("preparation", "reading", "checks", "splitting", "mixing", "stats", "augmenting", "transforms", "fastest"),
@@ -54,6 +55,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "torch": None,
     "PIL": ("data", "preparation"),
     "matplotlib": (),
+    "ot": ("distances",),
     "rich": ("cli",),
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
@@ -72,6 +74,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
 PROJECTS = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "ot": "pot",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }  # import name -> project name

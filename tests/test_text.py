@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sterna import opening
 from sterna.data import text
 from sterna.errors import DataError
 from sterna.records import Columns, Loaded
@@ -311,6 +312,35 @@ def test_part_folders(tmp_path: Path) -> None:
     assert loaded.table.classes == ("neg", "pos")
     assert "read as given parts (test as test, train as train), which are kept" in said(loaded)
     assert "more/x/1.txt" in said(loaded, "loose texts")
+
+
+def test_the_reviews_of_imdb_as_they_unpack(tmp_path: Path) -> None:
+    for n, (one, label) in enumerate(REVIEWS):
+        put(tmp_path, f"{'train' if n < 4 else 'test'}/{label}/{n}_7.txt", one)
+    for n in range(5):
+        put(tmp_path, f"train/unsup/{n}_0.txt", f"nobody has said what to think of film number {n}")
+    for name in ("README", "imdb.vocab", "train/labeledBow.feat", "train/urls_unsup.txt", "test/urls_pos.txt"):
+        put(tmp_path, name, "of no use here")
+    told: list[tuple[int, int]] = []
+    loaded = opening.open_data(str(tmp_path), progress=lambda *at: told.append(at))
+    assert loaded.table.classes == ("neg", "pos")
+    assert loaded.parts.tolist() == ["test"] * 2 + ["train"] * 4
+    assert told[-1] == (6, 6)  # the others are not even read
+    assert said(loaded, "unlabelled") == (
+        "1 folder of unlabelled texts left out, being no class of the given test part: unsup (5 texts); rename what is "
+        "a class."
+    )
+
+
+def test_columns_are_of_tables(tmp_path: Path) -> None:
+    for n, (one, label) in enumerate(REVIEWS):
+        put(tmp_path, f"all/{label}/{n}.txt", one)
+    for columns, given in ((Columns(label=("kind",)), "--label kind"), (Columns(text=("review",)), "--text review")):
+        with pytest.raises(DataError, match=f"all is a folder, whose class folders .* got {given}: leave that out"):
+            opening.open_data(str(tmp_path / "all"), columns)
+    tagged = put(tmp_path, "t.conll", CONLL)
+    with pytest.raises(DataError, match=r"t.conll is a file of words and their tags, .* got --group who: leave that"):
+        text.load(tagged, columns=Columns(group="who"))
 
 
 def test_part_files(tmp_path: Path) -> None:

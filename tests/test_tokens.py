@@ -10,9 +10,9 @@ import torch
 from standins_text import SENTENCES, TEXTS, byte_pairs, wordpiece
 
 from sterna import tokens
-from sterna.errors import EncoderError
+from sterna.errors import DataError, EncoderError
 from sterna.records import Augment
-from sterna.tokens import TextPreparation
+from sterna.tokens import PairPreparation, TextPreparation
 
 
 def data_of(made):
@@ -165,3 +165,27 @@ def test_embedded_texts_come_back_in_their_order():
     assert found.dtype == np.float32
     assert found[:, 0].tolist() == [float(prepare.frame(text)[:, 0].sum()) for text in TEXTS]
     assert embed([]).shape == (0, 0)
+
+
+def test_the_texts_of_a_pair_read_apart_are_prepared_as_if_alone():
+    text = TextPreparation(WORDPIECE, 10)
+    prepare = PairPreparation(text)
+    first, second = "A dull story", TEXTS[8]
+    frame = prepare.frame((first, second))
+    alone = [text.frame(one) for one in (first, second)]
+    assert frame.dtype == np.int32
+    assert frame[:, :2].tolist() == [*alone[0][:, :2].tolist(), *alone[1][:, :2].tolist()]
+    assert frame[:, 2].tolist() == [1] * len(alone[0]) + [3] * len(alone[1])
+    assert len(alone[1]) == 10  # cut off by itself, with its own special tokens
+    assert (prepare.longest, prepare.modality, prepare.ragged) == (20, "text", True)
+    change = Augment(text=lambda text: text[::-1])
+    assert prepare.frame(("abc", "film"), change).tolist() == prepare.frame(("cba", "mlif")).tolist()
+    again = pickle.loads(pickle.dumps(prepare))
+    assert again.frame((first, second)).tolist() == frame.tolist()
+    assert repr(again) == repr(prepare) != repr(PairPreparation(TextPreparation(WORDPIECE, 11)))
+
+
+@pytest.mark.parametrize("item", ["one text", ("one",)], ids=str)
+def test_a_single_text_cannot_be_read_apart(item):
+    with pytest.raises(DataError, match="compares two texts, and this item is a single one; give a table"):
+        PairPreparation(TextPreparation(WORDPIECE, 10)).frame(item)

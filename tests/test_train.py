@@ -132,7 +132,8 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path, m
     assert again == history
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     place = tmp_path / "checkpoint.pt"
     run("probe", place=place)
     state = torch.load(place, weights_only=True)
@@ -194,7 +195,8 @@ def test_weight_decay_is_off_where_l2sp_acts():
         assert set(seen) == expected
 
 
-def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path):
+def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()

@@ -136,3 +136,63 @@ class Linear:
 
     weight: np.ndarray  # (k, d) float
     bias: np.ndarray  # (k,)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a score of `ranking/` may see of one candidate: its answers on a sample of the target's training part.
+
+    The labels are not in it: a score is asked for many times with permuted ones, and what depends on the features
+    alone is computed once (see `Score`).
+    """
+
+    features: np.ndarray  # (n, d) float64, finite
+    source: np.ndarray | None  # (n, z) probabilities of the candidate's own classes, or None where it has no head
+    seed: int
+
+
+class Scoring(Protocol):
+    """A score of one candidate, as a function of the labels."""
+
+    def __call__(self, labels: Labels) -> float:
+        """Higher is better. `labels`: (n,) int64 with every class present, or (n, k) float64 for regression."""
+
+
+class Score(Protocol):
+    """A file of `ranking/`: a measure of how well features suit labels, without training."""
+
+    needs: str  # "features" or "source"
+    tasks: tuple[str, ...]  # of "classify" and "regress"
+
+    def prepare(self, evidence: Evidence) -> Scoring:
+        """All that does not depend on the labels, done once."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two samples whose distance is asked for, as the same encoder sees them."""
+
+    left: np.ndarray  # (n, d) float64, finite
+    right: np.ndarray  # (m, d) float64
+    seed: int
+    left_labels: np.ndarray | None = None  # (n,) int64
+    right_labels: np.ndarray | None = None  # (m,) int64; both number the same classes where these are shared
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far apart two samples are."""
+
+    value: float
+    p: float | None = None  # of the hypothesis that both come from one distribution, where it can be tested
+    notes: tuple[str, ...] = ()  # approximations taken, in sentences
+
+
+class Metric(Protocol):
+    """A file of `distances/`."""
+
+    needs: str  # "features", "labels" or "pairs" (row i of both sides is the same item)
+    scale: str  # what the value means: its unit and its range, in a phrase
+
+    def measure(self, sides: Sides) -> Distance:
+        """The distance of two samples."""

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sterna import sequences
 from sterna.contracts import Feed, Task
 from sterna.network import Network
 from sterna.records import Batch, Output, Phase, Seen
 
 MEMORY_SHARE = 0.25  # of the machine's memory that one training step may take
 LARGEST_BATCH = 64  # beyond it small data sets get too few steps
+GROUPS = 3  # of like length, at most about, into which a batch of any lengths is divided
 STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
 
 
@@ -101,6 +103,19 @@ def found_batch_size(network: nn.Module, example: Tensor, count: int) -> int:
     fitting = MEMORY_SHARE * memory(example.device) / max(2 * sum(sizes), 1)
     wanted = min(LARGEST_BATCH, max(8, count // STEPS_WANTED), max(1, fitting))
     return max(1, 2 ** int(np.log2(wanted)))
+
+
+def by_length(network: nn.Module, inputs: Tensor) -> Output:
+    """What the network makes of packed sequences (b, t, d + 1), items of like length run together.
+
+    For batches whose items were not chosen by length: half of such a batch is padding. Each item has one answer.
+    """
+    lengths = sequences.lengths(inputs).cpu().numpy()
+    groups = sequences.batches(lengths, max(1, int(lengths.sum()) // GROUPS), len(inputs))
+    outputs = [network(inputs[group, : int(lengths[group].max())]) for group in map(torch.from_numpy, groups)]
+    back = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable")).to(inputs.device)
+    features, logits = (torch.cat(parts)[back] for parts in zip(*((o.features, o.logits) for o in outputs), strict=True))
+    return Output(features, logits)
 
 
 def memory(device: torch.device) -> int:

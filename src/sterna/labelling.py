@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sterna.errors import DataError
-from sterna.records import Finding, Labels
+from sterna.records import Columns, Finding, Labels
 
 TASKS = ("classify", "multilabel", "regress", "tag")
 CLASSES = 20  # whole numbers of at most so many different values are classes
+UNLABELLED = frozenset(("unsup", "unlabeled", "unlabelled"))  # folders of examples that nobody has labelled
 UNIQUE = 0.5  # share of different values from which names are those of rows, not of classes
 
 _MISSING = frozenset(("", "nan", "na", "n/a", "null", "none", "?", "-"))  # in a column of numbers
@@ -95,6 +96,61 @@ def tags(sequences: Sequence[Sequence[str]]) -> Labelled:
         "texts to classify whole texts."
     )
     return Labelled(labels, classes, "tag", (Finding("inferred", sentence),), np.arange(len(sequences)))
+
+
+def no_columns(origin: str, what: str, said: Columns) -> None:
+    """Raises `DataError` where a person names columns of data that have none; ignored, they would seem followed.
+
+    Args:
+        origin: what the person typed for the data.
+        what: what the data are, and where their labels come from, to follow the origin in a sentence.
+        said: the columns that were named.
+    """
+    options = {"label": ",".join(said.label), "group": said.group, "domain": said.domain, "text": ",".join(said.text)}
+    given = [f"--{option} {name}" for option, name in options.items() if name]
+    if given:
+        raise DataError(
+            f"{origin} {what}; --label, --group, --domain and --text name columns of a table, got {' '.join(given)}: "
+            "leave that out, or give a table such as a .csv."
+        )
+
+
+def only_classes(origin: str, kind: str, said: Columns) -> None:
+    """Raises `DataError` for another task than classify, where `kind` ("pictures") is read for no other."""
+    if said.task not in ("", "classify"):
+        raise DataError(
+            f"{origin} holds {kind}, which are read for the task classify, got --task {said.task}; leave it out."
+        )
+
+
+def unlabelled_folders(examples: Iterable[tuple[str, str]], noun: str) -> tuple[frozenset[str], list[Finding]]:
+    """Class folders that hold no class but examples without a label, as `train/unsup` of the IMDB reviews does.
+
+    Args:
+        examples: the given part and the class folder of each example.
+        noun: what an example is: "picture".
+
+    Returns:
+        the names of the folders called `unsup`, `unlabeled` or `unlabelled` that the training part has and the given
+        test part (without one, the validation part) lacks, and what is said of them.
+    """
+    counts = Counter(examples)
+    held = next((part for part in ("test", "validation") if any(part == one for one, _ in counts)), "")
+    there = {name for part, name in counts if part == held}
+    found = {
+        name: 0 for part, name in counts if part == "train" and name.casefold() in UNLABELLED and name not in there
+    }
+    if not held or not found:
+        return frozenset(), []
+    for (_, name), count in counts.items():
+        if name in found:
+            found[name] += count
+    told = ", ".join(f"{name} ({_counted(count, noun)})" for name, count in found.items())
+    sentence = (
+        f"{_counted(len(found), 'folder')} of unlabelled {noun}s left out, being no class of the given {held} part: "
+        f"{told}; rename what is a class."
+    )
+    return frozenset(found), [Finding("unlabelled", sentence, tuple(found))]
 
 
 def number(cell: str) -> float | None:

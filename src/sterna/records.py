@@ -310,6 +310,7 @@ class Encoder:
     pace: float = 1.0  # factor on the learning rate of pretrained stages
     head_pace: float = 1.0  # factor on that of the head: small features ask for large weights
     words: Callable[[], Encoder] | None = None  # the twin whose features are (b, t, d), one for each word, for tagging
+    pairs: Callable[[], Encoder] | None = None  # the twin that reads the two texts of an item apart
     fitted: Callable[[Table], Encoder] | None = (
         None  # the same with statistics of these training rows, where it has any
     )

@@ -1,8 +1,9 @@
 """Sequences of unequal length as one tensor: padded at the end, with the mask in the last column.
 
 A packed tensor is (b, t, d + 1). Its last column says what stands at a position: 0 padding, 1 a token, 2 a token that
-begins a word. Padding is zero everywhere. So a stage is a function from one tensor to one tensor whether items are
-pictures or texts, and whatever handles activations (the store, prefix and suffix, feeds) handles both.
+begins a word, 3 a token of the second of two texts that are read apart; those stand behind the first text's. Padding is
+zero everywhere. So a stage is a function from one tensor to one tensor whether items are pictures, texts or pairs, and
+whatever handles activations (the store, prefix and suffix, feeds) handles all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PADDING, TOKEN, WORD = 0, 1, 2
+PADDING, TOKEN, WORD, SECOND = 0, 1, 2, 3
 
 
 def pack(values: Tensor, kinds: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def values(packed: Tensor) -> Tensor:
 
 
 def kinds(packed: Tensor) -> Tensor:
-    """(b, t) int64: 0 padding, 1 token, 2 token that begins a word."""
+    """(b, t) int64: 0 padding, 1 token, 2 token that begins a word, 3 token of the second text."""
     return packed[..., -1].long()
 
 
@@ -50,6 +51,38 @@ def words(packed: Tensor) -> Tensor:
     order = torch.argsort((~begins).to(torch.int8), dim=1, stable=True)[:, :most]
     gathered = packed.gather(1, order.unsqueeze(-1).expand(-1, -1, packed.shape[-1]))
     return gathered * begins.gather(1, order).unsqueeze(-1).to(packed.dtype)
+
+
+def apart(packed: Tensor) -> Tensor:
+    """The two texts of each item as items of their own: (b, t, c) -> (2 b, t', c), first texts, then second ones.
+
+    t' is the length of the longest text. What was a token of the second text is a token like any other.
+    """
+    second = packed[..., -1] == SECOND
+    counts = torch.stack([(mask(packed) & ~second).sum(dim=1), second.sum(dim=1)])
+    place = torch.arange(_most(counts), device=packed.device)
+    behind = place + counts[0].unsqueeze(1)  # where the second text lies
+    wanted = torch.cat([place.expand_as(behind), behind]).clamp(max=max(packed.shape[1] - 1, 0))
+    rows = torch.arange(packed.shape[0], device=packed.device).repeat(2).unsqueeze(1)
+    found = torch.where((place < counts.view(-1, 1)).unsqueeze(-1), packed[rows, wanted], 0)
+    return torch.cat([found[..., :-1], torch.where(found[..., -1:] == SECOND, TOKEN, found[..., -1:])], dim=-1)
+
+
+def together(packed: Tensor) -> Tensor:
+    """What `apart` made, or what a stage made of that, as pairs again: (2 b, t', c) -> (b, t, c)."""
+    count, longest = packed.shape[0] // 2, packed.shape[1]
+    first, second = lengths(packed).view(2, count, 1)
+    place = torch.arange(_most(first + second), device=packed.device)
+    beyond = place >= first
+    wanted = torch.where(beyond, place - first, place).clamp(max=max(longest - 1, 0))
+    rows = torch.arange(count, device=packed.device).unsqueeze(1) + count * beyond
+    found = torch.where((place < first + second).unsqueeze(-1), packed[rows, wanted], 0)
+    marked = torch.where(beyond.unsqueeze(-1) & (found[..., -1:] > 0), SECOND, found[..., -1:])
+    return torch.cat([found[..., :-1], marked], dim=-1)
+
+
+def _most(counts: Tensor) -> int:
+    return int(counts.max()) if counts.numel() else 0
 
 
 def padded(frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -21,6 +21,8 @@ HOW = {  # to open a saved model without sterna, by its library
     "CLIPModel": "embeddings of transformers.CLIPModel at length 1, into the linear layer in head.safetensors",
     "SiglipModel": "embeddings of transformers.SiglipModel at length 1, into the linear layer in head.safetensors",
     "sentence-transformers": "scores = sentence_transformers.SentenceTransformer(PATH_OF_THIS_FOLDER).encode(texts)",
+    "sentence-transformers, pairs": "u, v = SentenceTransformer(PATH_OF_THIS_FOLDER).encode of the two texts; "
+    "scores = [u, v, |u - v|, u * v] @ weight.T + bias of pair_head.safetensors (scales: sterna.json)",
     "scikit-learn": "sterna predict PATH_OF_THIS_FOLDER FILES",
 }
 

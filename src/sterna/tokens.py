@@ -18,9 +18,9 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
-from sterna.errors import EncoderError
-from sterna.records import Augment
-from sterna.sequences import TOKEN, WORD, batches, padded
+from sterna.errors import DataError, EncoderError
+from sterna.records import Augment, Preparation
+from sterna.sequences import SECOND, TOKEN, WORD, batches, padded
 
 BUDGET = 4096  # tokens of a batch, where texts are embedded outside the store
 ENDS = ("[SEP]", "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[UNK]", "<unk>", "[PAD]", "<pad>")
@@ -104,6 +104,43 @@ class TextPreparation:
         return np.stack([found.ids, found.type_ids, kinds], axis=1).astype(np.int32)
 
 
+@dataclass(frozen=True)
+class PairPreparation:
+    """The tokens of two texts, each as a text by itself, for networks that read the two apart.
+
+    A frame is (t, 3) int32: that of the first text, then that of the second, whose kind is 3 throughout. Each keeps its
+    own special tokens and loses what exceeds the limit by itself.
+
+    Args:
+        text: prepares one text.
+    """
+
+    text: TextPreparation
+    modality: ClassVar[Literal["text"]] = "text"
+    ragged: ClassVar[bool] = True
+    hint: ClassVar[int] = 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of an item at most."""
+        return 2 * self.text.longest
+
+    def frame(self, item: Any, augment: Augment | None = None) -> np.ndarray:
+        """A pair of texts -> (t, 3) int32, t >= 2. Raises `DataError` for anything but a pair."""
+        if isinstance(item, str) or len(item) != 2:
+            raise DataError(
+                "this model compares two texts, and this item is a single one; give a table with two text columns or "
+                "both texts with a tab between, or, to read single texts, delete sterna.json from the model's folder."
+            )
+        first, second = (self.text.frame(text, augment) for text in item)
+        second[:, 2] = SECOND
+        return np.concatenate([first, second])
+
+    def tensor(self, frames: Tensor) -> Tensor:
+        """(b, t, 3) int32 -> (b, t, 3) int64."""
+        return self.text.tensor(frames)
+
+
 def _starts(words: Sequence[int | None]) -> list[int]:
     """The places at which a word begins; special tokens belong to none."""
     before = (None, *words)
@@ -183,7 +220,7 @@ def _space_before(step: Any) -> None:
         _space_before(inner)
 
 
-def stacked(preparation: TextPreparation, items: Sequence[Any]) -> Tensor:
+def stacked(preparation: Preparation, items: Sequence[Any]) -> Tensor:
     """Items as one input (b, t, 3) of a network, padded to the longest."""
     return preparation.tensor(torch.from_numpy(padded([preparation.frame(item) for item in items])))
 

@@ -24,7 +24,7 @@ from sterna.contracts import Feed, Task
 from sterna.errors import TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, copied_state
-from sterna.records import Batch, Phase, Setting, Step, Term
+from sterna.records import Batch, Output, Phase, Setting, Step, Term
 from sterna.schedule import Schedule
 from sterna.spec import name_of
 
@@ -96,9 +96,9 @@ class _Run:
         """What is no longer to be chosen in the phase under way."""
         return self.recipe.settled[self.state.phase] if self.recipe.settled else ()
 
-    def keep(self, always: bool = False) -> None:
+    def keep(self) -> None:
         """Write a checkpoint, unless one was written a moment ago."""
-        if self.place is None or not (always or time.monotonic() - self.saved > SAVE_EVERY):
+        if self.place is None or time.monotonic() - self.saved <= SAVE_EVERY:
             return
         self.state.weights = copied_state(self.network)
         self.state.moments = self.moving() if self.moving else self.state.moments
@@ -141,7 +141,7 @@ def train(
         else:
             choice = _descend(run, phase, training, validation)
         run.state.next_phase(choice)
-        run.keep(always=True)
+        run.keep()
     network.eval()
     return Trained(run.state.history, tuple(map(tuple, run.state.choices)))
 
@@ -233,11 +233,13 @@ def _epoch(run: _Run, suffix: Network, training: Feed, optimizer: torch.optim.Op
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = -(-len(one.order) // one.size)
     total = 0.0
+    # Batches that are balanced by class hold items of any length.
+    forward = partial(descent.by_length, suffix) if one.phase.loss and training.lengths is not None else suffix
     for number, batch in enumerate(training.batches(one.order, one.size, state.epoch, mixed=not one.phase.loss)):
         progress = (state.epoch * steps + number) / (one.epochs * steps)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule.factor(progress + 0.5 / (one.epochs * steps))
-        loss = _step(run, suffix, _on(device, batch), optimizer, one.terms, progress)
+        loss = _step(run, forward, _on(device, batch), optimizer, one.terms, progress)
         total += loss * len(batch.labels)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
@@ -246,7 +248,7 @@ def _epoch(run: _Run, suffix: Network, training: Feed, optimizer: torch.optim.Op
 
 def _step(
     run: _Run,
-    suffix: Network,
+    forward: Callable[[Tensor], Output],
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     terms: Sequence[Term],
@@ -254,7 +256,7 @@ def _step(
 ) -> float:
     """Forward, the sum of the addends, backward, one step; returns the objective."""
     with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=run.recipe.half):
-        output = suffix(batch.inputs)
+        output = forward(batch.inputs)
     output = replace(output, features=output.features.float(), logits=output.logits.float())
     step = Step(descent.seen(batch, output), run.network, progress)
     objective = torch.stack([term(step).float() for term in terms]).sum()

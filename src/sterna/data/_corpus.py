@@ -14,7 +14,7 @@ from typing import overload
 
 import numpy as np
 
-from sterna import checks, delimited, peeking
+from sterna import checks, delimited, labelling, peeking
 from sterna.cells import Builder, Cells, gathered
 from sterna.data import _roles
 from sterna.errors import DataError
@@ -83,8 +83,9 @@ def read(place: Path, columns: Columns, progress: Progress | None = None) -> Cor
     if not place.is_dir():
         return _files([_Source(place)], columns, progress)
     if any(path.is_dir() and _texts_below(path) for path in _visible(place)):
+        labelling.no_columns(str(place), "is a folder, whose class folders are the labels", columns)
         return class_folders(place, progress)
-    return _files(_part_files(place), columns, progress)
+    return _files(_part_files(place, columns), columns, progress)
 
 
 def words_of(cell: str | None) -> list[str]:
@@ -127,6 +128,10 @@ def class_folders(root: Path, progress: Progress | None = None, labelled: bool =
     if parts:
         loose += [path for path, names in kept if names[0] not in parts]
         kept = [(path, names) for path, names in kept if names[0] in parts]
+    without, unlabelled = labelling.unlabelled_folders(
+        ((parts[names[0]], names[1]) for _, names in kept if parts), "text"
+    )
+    kept = [(path, names) for path, names in kept if names[depth] not in without] if without else kept
     texts, encodings, bad = Builder(), Counter[str](), []
     for number, (path, _) in enumerate(kept, start=1):
         text, encoding = _text_of(path)
@@ -144,7 +149,7 @@ def class_folders(root: Path, progress: Progress | None = None, labelled: bool =
         (gathered(names[depth] for _, names in kept),) if labelled else (),
         ("folder",) if labelled else (),
         parts=np.array([parts[names[0]] if parts else "" for _, names in kept], dtype="<U10"),
-        findings=tuple(_folder_findings(root, parts, loose, encodings, bad)),
+        findings=(*_folder_findings(root, parts, loose, encodings, bad), *unlabelled),
     )
 
 
@@ -192,6 +197,7 @@ def tables(sources: Sequence[tuple[Path, str]], columns: Columns, progress: Prog
 def _files(sources: Sequence[_Source], columns: Columns, progress: Progress | None) -> Corpus:
     if not peeking.is_tagged(sources[0].place):
         return tables([(one.place, one.part) for one in sources], columns, progress, True)
+    labelling.no_columns(str(sources[0].place), "is a file of words and their tags, without names of columns", columns)
     read = [sentences(one.place) for one in sources]
     counts = [len(words) for words, _, _ in read]
     which = np.repeat(np.arange(len(read)), counts)
@@ -249,7 +255,7 @@ def _parts(cells: Iterable[str | None], given: np.ndarray, origin: str) -> np.nd
     return found
 
 
-def _part_files(root: Path) -> list[_Source]:
+def _part_files(root: Path, columns: Columns) -> list[_Source]:
     """The files of a folder that are called after a part; a training file comes first."""
     named: dict[str, list[Path]] = {}
     for path in _visible(root):
@@ -258,6 +264,8 @@ def _part_files(root: Path) -> list[_Source]:
         if part and path.is_file() and (path.suffix == ".parquet" or delimited.is_text(path)):
             named.setdefault(part, []).append(path)
     if "train" not in named:
+        if any(path.is_dir() for path in _visible(root)):
+            labelling.no_columns(str(root), "is a folder, whose class folders are the labels", columns)
         raise DataError(
             f"{root} holds no folders of .txt files and no file called after train; give a table, a folder with one "
             "folder of .txt files for each class, or train, validation and test files."

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sterna import checks
+from sterna import checks, labelling, spec
 from sterna.errors import DataError
-from sterna.records import Finding
+from sterna.records import Columns, Finding
 
 TABLES = (".csv", ".tsv", ".jsonl")
 
@@ -36,6 +36,7 @@ class Entry:
     label: str
     part: str = ""  # "", "train", "validation", "test"
     group: str = ""  # "" for none
+    domain: str = ""
 
 
 @dataclass
@@ -96,8 +97,13 @@ def folder(root: Path, suffixes: frozenset[str]) -> Listing:
                     _note_file(inner, inner_name, suffixes, seen)
         else:
             seen.loose.extend(found for _, found in _images(path, root, suffixes, seen))
+    without, unlabelled = labelling.unlabelled_folders(
+        ((entry.part, entry.label) for entry in listing.entries), "picture"
+    )
+    listing.entries = [entry for entry in listing.entries if entry.label not in without]
+    listing.classes -= without
     if parts:
-        listing.findings.append(_told(parts))
+        listing.findings.extend((_told(parts), *unlabelled))
     listing.findings.extend(seen.findings())
     if not listing.entries:
         raise _nothing(root, seen)
@@ -111,12 +117,15 @@ def images_below(root: Path, suffixes: frozenset[str]) -> list[str]:
     return [str(path) for path, _ in _images(root, root, suffixes, _Seen())]
 
 
-def table(file: Path) -> Listing:
-    """A .csv, .tsv or .jsonl of path and label, and perhaps split and group; paths are relative to the file."""
+def table(file: Path, said: Columns) -> Listing:
+    """A .csv, .tsv or .jsonl of path and label, and perhaps split, group and domain; paths are relative to the file.
+
+    Raises `DataError` for a column that is not there, and where the column of paths or of labels cannot be told.
+    """
     rows = list(_json_rows(file) if file.suffix.lower() == ".jsonl" else _csv_rows(file))
     if not rows:
         raise DataError(f"{file} has no rows; give it a line of column names such as path,label and a line an image.")
-    columns = _columns(rows, file)
+    columns = _columns(rows, file, _named(rows, file, said))
     listing, unlabelled = Listing(), []
     for number, row in enumerate(rows, start=1):
         name, label = row.get(columns["path"], ""), row.get(columns["label"], "")
@@ -125,7 +134,8 @@ def table(file: Path) -> Listing:
             continue
         part = _part(row.get(columns.get("split", ""), ""), file)
         group = row.get(columns.get("group", ""), "")
-        listing.entries.append(Entry(str(file.parent / Path(name).expanduser()), name, label, part, group))
+        domain = row.get(columns.get("domain", ""), "")
+        listing.entries.append(Entry(str(file.parent / Path(name).expanduser()), name, label, part, group, domain))
         listing.classes.add(label)
     if not listing.entries:
         raise DataError(
@@ -134,7 +144,11 @@ def table(file: Path) -> Listing:
         )
     named = ", ".join(f"{role} from column '{column}'" for role, column in columns.items())
     listing.findings.append(
-        Finding("inferred", f"{file.name} is read as {named}; rename its columns to path and label if that is wrong.")
+        Finding(
+            "inferred",
+            f"{file.name} is read as {named}; type --label NAME or --group NAME, or rename its columns to path and "
+            "label, if that is wrong.",
+        )
     )
     if unlabelled:
         sentence = (
@@ -268,12 +282,40 @@ def _json_rows(file: Path) -> Iterator[dict[str, str]]:
         yield {key: "" if value is None else str(value).strip() for key, value in row.items()}
 
 
-def _columns(rows: Sequence[Mapping[str, str]], file: Path) -> dict[str, str]:
-    """Role -> column: by usual names, then the path by its content and the label by being the only one left."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    columns: dict[str, str] = {}
+def _named(rows: Sequence[Mapping[str, str]], file: Path, said: Columns) -> dict[str, str]:
+    """Role -> column, of the columns that a person named."""
+    if said.text:
+        raise DataError(
+            f"{file} is a table of pictures, got --text {','.join(said.text)}; leave it out, or give a table of texts."
+        )
+    if len(said.label) > 1:
+        raise DataError(f"pictures take one label column, got --label {','.join(said.label)}; name one.")
+    named = {"label": said.label[0] if said.label else "", "group": said.group, "domain": said.domain}
+    names = _names(rows)
+    for name in named.values():
+        if name and name not in names:
+            raise DataError(
+                f"{file.name} has no column '{name}'.{spec.did_you_mean(name, names)} It has {', '.join(names)}; type "
+                "one of these."
+            )
+    return {role: name for role, name in named.items() if name}
+
+
+def _names(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _columns(rows: Sequence[Mapping[str, str]], file: Path, said: Mapping[str, str]) -> dict[str, str]:
+    """Role -> column: by usual names, then the path by its content and the label by being the only one left.
+
+    `said`: the roles that a person gave; they are followed.
+    """
+    names = _names(rows)
+    columns = dict(said)
+    plain = {name.casefold().replace(" ", "_"): name for name in names if name not in said.values()}
     for role, usual in _COLUMNS.items():
-        plain = {name.casefold().replace(" ", "_"): name for name in names}
+        if role in said:
+            continue
         found = next((plain[word] for word in usual.split() if word in plain), None)
         if found is not None:
             columns[role] = found
@@ -285,13 +327,14 @@ def _columns(rows: Sequence[Mapping[str, str]], file: Path) -> dict[str, str]:
     for role in ("path", "label"):
         if role not in columns:
             usual = checks.some(_COLUMNS[role].split())
+            typed = " or type --label NAME" if role == "label" else ""
             raise DataError(
                 f"{file} has no column that is plainly the {role}; it has {', '.join(names)}; rename the right one to "
-                f"'{role}' (known: {usual})."
+                f"'{role}' (known: {usual}){typed}."
             )
     if (file.parent / columns["path"]).is_file():
         raise DataError(f"{file} has no line of column names; put path,label in front as its first line.")
-    return {role: columns[role] for role in _COLUMNS if role in columns}
+    return {role: columns[role] for role in (*_COLUMNS, "domain") if role in columns}
 
 
 def _path_by_content(rows: Iterable[Mapping[str, str]], names: Sequence[str], file: Path) -> dict[str, str]:

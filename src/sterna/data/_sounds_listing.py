@@ -63,14 +63,18 @@ def folder(root: Path) -> Listing:
             loose.append("/".join(names))
         else:
             listing.entries.append(Entry(str(path), "/".join(names), (within[0],), parts.get(names[0], "")))
+    without, unlabelled = labelling.unlabelled_folders(
+        ((entry.part, str(entry.labels[0])) for entry in listing.entries), "recording"
+    )
+    listing.entries = [entry for entry in listing.entries if entry.labels[0] not in without]
     holders = [root / name for name in parts] or [root]
-    listing.classes = {one.name for place in holders for one in _visible(place) if one.is_dir()}
+    listing.classes = {one.name for place in holders for one in _visible(place) if one.is_dir()} - without
     if not listing.entries:
         raise _nothing(root, loose)
     classes = {entry.labels[0] for entry in listing.entries}
     if not parts and len(classes) == 1:
         _refuse_wrapping(root / str(classes.pop()))
-    listing.findings = [*_parts_told(parts), *_left_out(foreign, loose)]
+    listing.findings = [*_parts_told(parts), *unlabelled, *_left_out(foreign, loose)]
     return listing
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from sklearn import datasets
 
-from sterna import checks, folder
+from sterna import checks, folder, labelling
 from sterna.errors import DataError
 from sterna.maths import phash
 from sterna.records import Columns, Finding, Loaded, Table
@@ -90,12 +90,15 @@ def load(
 
     Args:
         reference: `sklearn:NAME` or the path of a .npz file.
-        columns: not used: arrays have names of their own.
+        columns: names of columns are refused: arrays have names of their own.
         workers: not used: there is nothing to decode.
         progress: called once, when all is done.
 
-    Raises `DataError` for unknown names, arrays that do not fit together, and values that are no finite numbers.
+    Raises `DataError` for columns that are named, another task than classify, unknown names, arrays that do not fit
+    together, and values that are no finite numbers.
     """
+    labelling.no_columns(reference, "holds arrays, which say themselves what they are", columns)
+    labelling.only_classes(reference, "arrays", columns)
     findings: list[Finding] = []
     if reference.startswith(_ORIGIN):
         arrays = _built_in(reference.removeprefix(_ORIGIN))

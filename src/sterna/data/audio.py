@@ -250,11 +250,7 @@ def _listed(reference: str, columns: Columns) -> _sounds_listing.Listing:
     if not place.exists():
         raise checks.no_such_path(place)
     if place.is_dir():
-        if columns.label or columns.group or columns.domain:
-            raise DataError(
-                f"{reference} is a folder, whose class folders are the labels; --label, --group and --domain name "
-                "columns of a table: leave them out, or give a .csv of path and label."
-            )
+        labelling.no_columns(reference, "is a folder, whose class folders are the labels", columns)
         return _sounds_listing.folder(place)
     if place.suffix.lower() in peeking.SOUNDS:
         raise DataError(

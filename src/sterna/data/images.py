@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sterna import checks, peeking
+from sterna import checks, labelling, peeking
 from sterna.data import _listing, _pictures
 from sterna.errors import DataError
 from sterna.maths import phash
@@ -82,13 +82,14 @@ def load(
     Args:
         reference: a folder of class folders (or of train, validation and test folders that hold them), or a .csv, .tsv
             or .jsonl of path and label.
-        columns: not used: the columns of a table of pictures are found by their names and said.
+        columns: which columns of a table mean what; those it leaves open are found by name and content, and stated.
         workers: None takes every core this process may use.
         progress: called with how many files are checked, of how many.
 
-    Raises `DataError` for a path that does not exist, for no images, and for fewer than two classes.
+    Raises `DataError` for a path that does not exist, for no images, for fewer than two classes, and for columns that
+    are not there.
     """
-    listing = _listed(reference)
+    listing = _listed(reference, columns)
     scanned = _pictures.scan([entry.path for entry in listing.entries], workers, progress)
     findings = [*listing.findings, *_unreadable(listing.entries, scanned)]
     kept = [place for place, one in enumerate(scanned) if not one.problem]
@@ -102,7 +103,7 @@ def load(
     examples = examples.take(np.flatnonzero(~aside)) if leaked else examples
     checks.two_classes(examples.labels, examples.classes, reference)
     findings += [*checks.empty_classes(listing.classes, examples.classes), *leaked, *examples.findings()]
-    return Loaded(examples.table(), examples.groups(), examples.parts, tuple(findings), reference)
+    return Loaded(examples.table(), examples.groups(), examples.parts, tuple(findings), reference, examples.domains())
 
 
 def gather(given: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
@@ -143,8 +144,14 @@ class _Examples:
         items = ImageItems([entry.path for entry in self.entries], self.names, digests)
         return Table(items, np.arange(len(items)), self.labels, self.classes)
 
+    def domains(self) -> np.ndarray:
+        """By name, (0,) without domains."""
+        named = [entry.domain for entry in self.entries]
+        return np.array([name or "unknown" for name in named]) if any(named) else np.zeros(0, dtype="<U1")
+
     def findings(self) -> list[Finding]:
         return [
+            *self._unplaced(),
             *checks.similar_names(self.classes),
             *checks.singletons(self.labels, self.classes),
             *checks.missing_in_parts(self.labels, self.parts, self.classes),
@@ -153,15 +160,27 @@ class _Examples:
             *checks.duplicates(self.exact, self.alike, self.labels, self.names, "picture"),
         ]
 
+    def _unplaced(self) -> list[Finding]:
+        names = tuple(entry.name for entry in self.entries if not entry.domain)
+        if not names or len(names) == len(self.entries):
+            return []
+        sentence = (
+            f"{checks.counted(len(names), 'row')} without a domain are counted to the domain 'unknown': "
+            f"{checks.some(names)}; fill them in if that is wrong."
+        )
+        return [Finding("no domain", sentence, names)]
 
-def _listed(reference: str) -> _listing.Listing:
+
+def _listed(reference: str, columns: Columns) -> _listing.Listing:
     place = Path(reference).expanduser()
+    labelling.only_classes(reference, "pictures", columns)
     if not place.exists():
         raise checks.no_such_path(place)
     if place.is_dir():
+        labelling.no_columns(reference, "is a folder, whose class folders are the labels", columns)
         return _listing.folder(place, _pictures.SUFFIXES)
     if place.suffix.lower() in _listing.TABLES:
-        return _listing.table(place)
+        return _listing.table(place, columns)
     raise DataError(
         f"{reference} is a single file, not a data set; give a folder of class folders or a .csv, .tsv or .jsonl of "
         "path and label."

@@ -55,12 +55,17 @@ class TextItems:
     def __len__(self) -> int:
         return len(self._texts[0])
 
+    @property
+    def paired(self) -> bool:
+        """Whether an item is a pair of texts."""
+        return len(self._texts) > 1
+
     def read(self, index: int, hint: int) -> Any:
         """A `str`, a pair of them, or for sentences a tuple of words; `hint` is not used."""
         if self.modality == "words":
             return tuple(_corpus.words_of(self._texts[0][index]))
         read = tuple(column[index] or "" for column in self._texts)
-        return read if len(read) > 1 else read[0]
+        return read if self.paired else read[0]
 
     def digest(self, index: int) -> str:
         made = hashlib.blake2b(self.modality.encode(), digest_size=16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,7 +79,7 @@ class Dense(nn.Module):
 class Sentences(nn.Module):
     """A transformer, a pooling, what follows it, and a head: called as transformers calls its models."""
 
-    def __init__(self, backbone: nn.Module, pooling: Pooling, after: Sequence[nn.Module], head: nn.Linear) -> None:
+    def __init__(self, backbone: nn.Module, pooling: Pooling, after: Iterable[nn.Module], head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
@@ -165,8 +165,13 @@ def _dense(place: Path) -> Dense:
 
 
 def write(model: Sentences, place: Path, longest: int) -> str:
-    """Everything but the transformer's own files, with the head as the last module; returns its path."""
-    modules = ["Transformer", "Pooling", *(type(part).__name__ for part in model.after), "Dense"]
+    """Everything but the transformer's own files; returns the path of the last module.
+
+    That one is the head, where the model has a linear one.
+    """
+    head = [Dense(model.head, nn.Identity())] if isinstance(model.head, nn.Linear) else []
+    dense = [*model.after, *head]
+    modules = ["Transformer", "Pooling", *(type(part).__name__ for part in dense)]
     paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(modules) if number)]
     entries = [
         {"idx": number, "name": str(number), "path": path, "type": PREFIX + kind}
@@ -177,7 +182,6 @@ def write(model: Sentences, place: Path, longest: int) -> str:
     width = model.backbone.config.hidden_size  # type: ignore[union-attr]
     flags = {flag: mode in model.pooling.modes for flag, mode in FLAGS.items()}
     files.write_json(place / paths[1] / "config.json", {"word_embedding_dimension": width, **flags})
-    dense = [*model.after, Dense(model.head, nn.Identity())]
     for path, part in zip(paths[2:], dense, strict=True):
         (place / path).mkdir(parents=True, exist_ok=True)
         if isinstance(part, Dense):

