@@ -30,7 +30,7 @@ ROWS = (
     ("study", "prediction", "catalogue"),
     ("route", "conclusion", "shipping"),
     ("desk",),
-    ("feeds", "plan", "result"),
+    ("feeds", "plan", "result", "breakdown"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),
     ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances"),
@@ -44,7 +44,7 @@ ROWS = (
     ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
     ("errors", "records"),
 )
-METHOD_FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers")
+METHOD_FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking")
 
 # The only upward look: records names the network for type checkers, and never at run time.
 UPWARD_TYPES = {("records", "network")}
@@ -60,9 +60,9 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
     "safetensors": ("artifact", "study", "hub", "encoders.local"),
-    "scipy": ("maths", "stats", "sounds", "estimators", "shallow"),
+    "scipy": ("maths", "stats", "sounds", "estimators", "shallow", "ranking.parc"),
     "skimage": ("encoders.classical",),
-    "sklearn": ("data.arrays", "shallow", "estimators", "rows", "heads"),
+    "sklearn": ("data.arrays", "shallow", "estimators", "rows", "heads", "ranking.nleep"),
     "skops": ("estimators",),
     "soundfile": ("data._sounds",),
     "timm": ("encoders.timm", "encoders.local"),

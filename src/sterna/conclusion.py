@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sterna import score, verdict
+from sterna import breakdown, score, verdict
 from sterna.contracts import Task
 from sterna.plan import Route
 from sterna.records import Labels, Outcome, Sealed, Verdict
@@ -27,6 +27,7 @@ class Trial:
     validation_labels: Labels  # (m, ...)
     rows: np.ndarray  # (n,) which examples of the data set were held out
     sealed: Sealed  # their labels
+    domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) of them, or (0,) without
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Conclusion:
     shipped: str
     verdict: Verdict  # the best transfer route against the best floor; see `_strongest`
     others: tuple[Verdict, ...]  # the same route against every other floor
+    hidden: str = ""  # which classes or domains lose, in a sentence; "" where none is seen to
 
 
 def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: tuple[str, ...]) -> Conclusion:
@@ -68,7 +70,25 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     }
     floor = _strongest(compared, floor)
     shipped = verdict.shipped(compared[floor].answer, best, floor)
-    return Conclusion(outcomes, shipped, compared.pop(floor), tuple(compared.values()))
+    pair = _paired(scored, rows, transfer, floor)
+    parts = breakdown.gains(pair[0], pair[1], _parts(trials, (transfer, floor), scored, classes), seed=0)
+    said = replace(compared.pop(floor), parts=parts)
+    return Conclusion(outcomes, shipped, said, tuple(compared.values()), breakdown.sentence(parts, transfer))
+
+
+def _parts(
+    trials: Sequence[Trial], names: Sequence[str], scored: Mapping[tuple[str, int], Scored], classes: tuple[str, ...]
+) -> dict[str, list[np.ndarray]]:
+    """The classes and the domains of the held-out examples, for each seed at which both routes ran."""
+    shared = [one for one in trials if one.route.name == names[0] and all((name, one.seed) in scored for name in names)]
+    shared.sort(key=lambda one: one.seed)
+    found = {}
+    truths = [scored[names[0], one.seed].truth for one in shared]
+    if all(truth.ndim == 1 and truth.dtype.kind == "i" for truth in truths):
+        found["class"] = [np.asarray(classes)[truth] for truth in truths]
+    if all(len(one.domains) for one in shared):
+        found["domain"] = [one.domains for one in shared]
+    return found
 
 
 def _strongest(compared: Mapping[str, Verdict], floor: str) -> str:

@@ -114,7 +114,9 @@ def by_length(network: nn.Module, inputs: Tensor) -> Output:
     groups = sequences.batches(lengths, max(1, int(lengths.sum()) // GROUPS), len(inputs))
     outputs = [network(inputs[group, : int(lengths[group].max())]) for group in map(torch.from_numpy, groups)]
     back = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable")).to(inputs.device)
-    features, logits = (torch.cat(parts)[back] for parts in zip(*((o.features, o.logits) for o in outputs), strict=True))
+    features, logits = (
+        torch.cat(parts)[back] for parts in zip(*((o.features, o.logits) for o in outputs), strict=True)
+    )
     return Output(features, logits)
 
 

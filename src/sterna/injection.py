@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -101,6 +102,50 @@ class Leaves(nn.Module):
     def forward(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
         args, named = call
         raise _ReachedError(args[0] if args else named["hidden_states"])
+
+
+def twin(module: nn.Module, changes: Mapping[str, nn.Module]) -> nn.Module:
+    """The same module with other parts at some paths; the parts that stay are shared, not copied."""
+    made = object.__new__(type(module))
+    made.__dict__.update({key: dict(value) if type(value) is dict else value for key, value in vars(module).items()})
+    below: dict[str, dict[str, nn.Module]] = {}
+    for path, part in changes.items():
+        first, _, rest = path.partition(".")
+        below.setdefault(first, {})[rest] = part
+    for name, inner in below.items():
+        made._modules[name] = inner[""] if "" in inner else twin(module.get_submodule(name), inner)
+    return made
+
+
+@contextmanager
+def watched(parts: Mapping[str, Any]) -> Iterator[tuple[list[tuple[str, Any]], dict[str, Any]]]:
+    """What runs inside, in order and by name with the first thing it is given, and what it gives.
+
+    Args:
+        parts: modules by name; what else is among them never runs.
+    """
+    given: list[tuple[str, Any]] = []
+    gave: dict[str, Any] = {}
+    hooks = []
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            hooks.append(part.register_forward_pre_hook(partial(_note_given, given, name), with_kwargs=True))
+            hooks.append(part.register_forward_hook(partial(_note_output, gave, name)))
+    try:
+        yield given, gave
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _note_given(
+    given: list[tuple[str, Any]], name: str, part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    given.append((name, args[0] if args else named.get("hidden_states")))
+
+
+def _note_output(gave: dict[str, Any], name: str, part: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    gave[name] = output
 
 
 def _borrow_attributes(module: nn.Module, like: nn.Module) -> None:

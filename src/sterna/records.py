@@ -356,6 +356,20 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class PartGain:
+    """The gain of transfer in one class or subgroup."""
+
+    kind: str  # "class" or "group"
+    name: str
+    gain: float  # 0.01 = one point
+    low: float
+    high: float
+    n: int
+    p_value: float
+    adjusted: float = 1.0  # p value after Holm's correction over the parts of this kind
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer to «did transfer help here?», with its evidence. Gains are in `figure`, 0.01 = one point."""
 
@@ -370,3 +384,7 @@ class Verdict:
     p_value: float  # first seed: McNemar's exact test of zeros and ones, else a paired sign-flip permutation test
     sentence: str
     figure: str = "accuracy"  # the task's primary one
+    loss_gain: float = 0.0  # loss of the floor minus loss of the route: positive where transfer helps
+    loss_low: float = 0.0
+    loss_high: float = 0.0
+    parts: tuple[PartGain, ...] = ()

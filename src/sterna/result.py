@@ -15,7 +15,7 @@ import numpy as np
 
 from sterna import files, folder
 from sterna.errors import DataError
-from sterna.records import Outcome, Score, Verdict
+from sterna.records import Outcome, PartGain, Score, Verdict
 from sterna.verdict import in_words
 
 
@@ -52,13 +52,12 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """The contents of `result.json`."""
         routes = [asdict(outcome) for outcome in self.routes]
-        verdict = asdict(self.verdict)
         return {
             "task": self.task,
             "routes": routes,
             "shipped": self.shipped,
-            "verdict": verdict,
-            "comparisons": [asdict(one) for one in self.comparisons],
+            "verdict": _entry(self.verdict),
+            "comparisons": [_entry(one) for one in self.comparisons],
             "data": dict(self.data),
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
@@ -139,7 +138,7 @@ def load(place: Path) -> Result:
         raise DataError(f"{place} holds no finished run: it has no result.json; run sterna fit with --out {place}.")
     kept = json.loads(record.read_text(encoding="utf-8"))
     routes = tuple(outcome_from_json(entry) for entry in kept["routes"])
-    verdict, *others = (Verdict(**one) for one in (kept["verdict"], *kept["comparisons"]))
+    verdict, *others = map(_verdict, (kept["verdict"], *kept["comparisons"]))
     return Result(
         routes,
         kept["shipped"],
@@ -151,6 +150,14 @@ def load(place: Path) -> Result:
         str(place),
         kept["task"],
     )
+
+
+def _entry(verdict: Verdict) -> dict[str, Any]:
+    return {**asdict(verdict), "parts": [asdict(part) for part in verdict.parts]}
+
+
+def _verdict(entry: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**entry, "parts": tuple(PartGain(**part) for part in entry.get("parts", ()))})
 
 
 def outcome_from_json(entry: Mapping[str, Any]) -> Outcome:

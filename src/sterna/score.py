@@ -9,7 +9,7 @@ import numpy as np
 
 from sterna.contracts import Sample, Task
 from sterna.maths.seeds import derive
-from sterna.records import Score, Sealed
+from sterna.records import Labels, Score, Sealed
 from sterna.stats import exact_bound, percentile_interval
 
 _COSTLY = 200_000_000  # answers that the resamples of figures of order may look at, all together: about a second
@@ -24,6 +24,7 @@ class Scored:
     metrics: Mapping[str, Score]
     merits: np.ndarray  # (n,) float64, for paired comparisons; see `contracts.Sample`
     losses: np.ndarray  # (n,) float64
+    truth: Labels  # (n, ...) the labels, for what is told class by class once everything is measured
 
 
 def measure(
@@ -52,7 +53,8 @@ def measure(
         ValueError: shapes that do not fit, or rows that are not probabilities.
     """
     n = len(sealed)
-    sample = task.sample(answers, sealed.open_for_scoring(), classes)
+    truth = sealed.open_for_scoring()
+    sample = task.sample(answers, truth, classes)
     values = sample.metrics(np.arange(n))
     resampled = _resampled(sample, n, np.asarray(answers).size, draws, seed)
     metrics = {
@@ -60,7 +62,7 @@ def measure(
         for name, value, column in zip(task.metrics, values, resampled, strict=True)
         if not np.isnan(value)
     }
-    return Scored(metrics, sample.merits, sample.losses)
+    return Scored(metrics, sample.merits, sample.losses, truth)
 
 
 def held_out_rows(

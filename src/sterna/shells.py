@@ -14,7 +14,8 @@ by `network.sound`, and a model that cannot be cut so becomes one stage, `featur
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sterna import sequences
-from sterna.injection import Enters, Gives, Leaves, entered, first_of, left
+from sterna.injection import Enters, Gives, Leaves, entered, first_of, left, twin, watched
 from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, in_sequence, sound
 
 WHOLE = "this network has no inner cuts that reproduce it: either all of it moves or only the head."
@@ -103,11 +104,6 @@ def logits(output: Any, packed: Tensor) -> Tensor:
     return found
 
 
-def word_logits(output: Any, packed: Tensor) -> Tensor:
-    """What the model gives for the first token of each word: packed (b, w, d + 1)."""
-    return sequences.words(sequences.pack(output.logits, packed[..., -1]))
-
-
 class Packed(nn.Module):
     """A library's model that takes the input of a chain and gives what `ending` takes from its output."""
 
@@ -121,6 +117,21 @@ class Packed(nn.Module):
         return self.ending(self.model(**self.reader.inputs(inputs)), inputs)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes in the calling thread: chains are found by hundreds of passes over two short items.
+
+    Several threads wait for one another in each layer of each pass; on a busy machine that took 30 s in place of 4.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending: Ending, inputs: Tensor) -> Network:
     """The model as stages `stem`, `layer_0`, `layer_1`, ..., `pool`; as one stage, `features`, where that fails.
 
@@ -134,7 +145,7 @@ def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending:
     """
     model.eval()
     head = model.get_submodule(head_path)
-    bare = Packed(_twin(model, {head_path: nn.Identity()}), reader, ending)
+    bare = Packed(twin(model, {head_path: nn.Identity()}), reader, ending)
     whole = Packed(model, reader, ending)
     found = attempt(partial(_stages, bare, layers, inputs)) if layers else None
     for stages in (found, {"features": Stage([bare], in_sequence)}):
@@ -145,7 +156,7 @@ def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending:
 
 def before_head(model: nn.Module, head_path: str, reader: Reader, inputs: Tensor) -> Tensor:
     """What the linear layer at `head_path` reads."""
-    return Packed(_twin(model, {head_path: nn.Identity()}), reader, logits)(inputs)
+    return Packed(twin(model, {head_path: nn.Identity()}), reader, logits)(inputs)
 
 
 def without_rows(network: Network) -> Network:
@@ -193,25 +204,12 @@ def _pool(reader: Reader, ending: Ending, parts: Sequence[nn.Module], inputs: Te
         return ending(parts[0](**reader.again(inputs)), inputs)
 
 
-def _twin(module: nn.Module, changes: Mapping[str, nn.Module]) -> nn.Module:
-    """The same module with other parts at some paths; the parts that stay are shared, not copied."""
-    twin = object.__new__(type(module))
-    twin.__dict__.update({key: dict(value) if type(value) is dict else value for key, value in vars(module).items()})
-    below: dict[str, dict[str, nn.Module]] = {}
-    for path, part in changes.items():
-        first, _, rest = path.partition(".")
-        below.setdefault(first, {})[rest] = part
-    for name, inner in below.items():
-        twin._modules[name] = inner[""] if "" in inner else _twin(module.get_submodule(name), inner)
-    return twin
-
-
 @dataclass
 class _Shell:
     """A stage in the making. Its units are unregistered until it is known whose they are."""
 
     model: nn.Module
-    run: Callable[[nn.Module, Tensor], Tensor]
+    run: Callable[[Sequence[nn.Module], Tensor], Tensor]
     reads: set[str] = field(default_factory=set)  # units and weights of containers that its output depends on
 
 
@@ -223,16 +221,17 @@ def _stages(bare: Packed, layers: str, inputs: Tensor) -> dict[str, nn.Module]:
     trace = _trace(bare, units, parts, inputs)
     gives = [Gives(part, trace.sizes["layer 0"]) for part in parts]
     shells: dict[str, _Shell] = {}
+    stand_ins: dict[str, nn.Module] = {}
     runs: list[Callable[..., Tensor]] = [partial(_stem, reader)]
     runs += [partial(_layer, reader)] * len(parts) + [partial(_pool, reader, bare.ending)]
     for place, call in enumerate(runs):
         name = "stem" if place == 0 else "pool" if place > len(parts) else f"layer_{place - 1}"
         listed = _listed(parts, gives, place)
-        shell = _Shell(_twin(model, {layers: listed}), partial(_called, call))
+        shell = _Shell(twin(model, {layers: listed}), call)
         _lend(shell.model, units)
         with torch.no_grad():
             if place:
-                _simplify(shell, trace, trace.hidden[place], inputs)
+                _simplify(shell, trace, stand_ins, trace.hidden[place], inputs)
         _note_reads(shell, units, inputs)
         shells[name], inputs = shell, trace.hidden[place]
     return _settled(shells, units, runs)
@@ -247,10 +246,6 @@ def _listed(parts: Sequence[nn.Module], gives: Sequence[nn.Module], place: int) 
     last = place == len(parts)
     end = [] if last else [Leaves(parts[place])]
     return nn.ModuleList([*gives[: place - 1], Enters(parts[place - 1], last), *end])
-
-
-def _called(call: Callable[..., Tensor], shell: nn.Module, inputs: Tensor) -> Tensor:
-    return call([shell], inputs)
 
 
 def _units(model: nn.Module, layers: str) -> dict[str, Any]:
@@ -276,39 +271,18 @@ class _Trace:
 @torch.no_grad()
 def _trace(bare: Packed, units: Mapping[str, Any], parts: Sequence[nn.Module], inputs: Tensor) -> _Trace:
     """Which units run when, and what goes from layer to layer. Fails where a layer runs twice or out of turn."""
-    seen: list[str] = []
-    taken: list[Tensor] = []
-    gave: dict[str, Any] = {}
-    hooks = [part.register_forward_pre_hook(partial(_took, taken), with_kwargs=True) for part in parts]
-    named = {path: unit for path, unit in units.items() if isinstance(unit, nn.Module)}
-    named |= {f"layer {place}": part for place, part in enumerate(parts)}
-    hooks += [part.register_forward_pre_hook(partial(_saw, seen, path)) for path, part in named.items()]
-    hooks += [part.register_forward_hook(partial(_gave, gave, path)) for path, part in named.items()]
-    try:
-        features = bare(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
     wanted = [f"layer {place}" for place in range(len(parts))]
+    with watched({**units, **dict(zip(wanted, parts, strict=True))}) as (given, gave):
+        features = bare(inputs)
+    seen = [name for name, _ in given]
     if [name for name in seen if name in wanted] != wanted:
         raise RuntimeError("the layers do not run once, in order")
     end = seen.index(wanted[-1])
     front = dict.fromkeys(name for name in reversed(seen[:end]) if name not in wanted and name not in seen[end:])
+    taken = [one for name, one in given if name in wanted]
     hidden = [bare.reader.pack(one, inputs) for one in (*taken, first_of(gave[wanted[-1]]))]
     sizes = {path: len(output) if isinstance(output, (tuple, list)) else 0 for path, output in gave.items()}
     return _Trace(tuple(front), sizes, (*hidden, features))
-
-
-def _took(taken: list[Tensor], part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-    taken.append(args[0] if args else named["hidden_states"])
-
-
-def _saw(seen: list[str], path: str, part: nn.Module, args: tuple[Any, ...]) -> None:
-    seen.append(path)
-
-
-def _gave(gave: dict[str, Any], path: str, part: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-    gave[path] = output
 
 
 def _lend(shell: nn.Module, units: Mapping[str, Any]) -> None:
@@ -325,52 +299,58 @@ def _owner(shell: nn.Module, path: str) -> tuple[nn.Module, str]:
     return shell.get_submodule(parent), leaf
 
 
-def _simplify(shell: _Shell, trace: _Trace, wanted: Tensor, inputs: Tensor) -> None:
-    """Stand-ins for the units that run first, wherever the stage then gives what it does in the library's own pass."""
-    for path in trace.front:
-        owner, leaf = _owner(shell.model, path)
-        before, size = owner.__dict__[leaf], trace.sizes[path]
-        gives = partial(Gives, size=size)
-        for stand_in in (gives(nn.Identity()), gives(before, inside=True), gives(before, turned=True)):
-            owner.__dict__[leaf] = stand_in
-            got = attempt(partial(shell.run, shell.model, inputs))
-            if got is not None and got.shape == wanted.shape and deviation(got, wanted) <= TOLERANCE:
+def _simplify(shell: _Shell, trace: _Trace, stand_ins: dict[str, nn.Module], wanted: Tensor, inputs: Tensor) -> None:
+    """Stand-ins for the units that run first, wherever the stage then gives what it does in the library's own pass.
+
+    `stand_ins`: those that served in the stage before. Layers are alike, so they mostly serve again, which takes one
+    pass to know and not one for each stand-in there could be.
+    """
+    units = {path: _swapped(shell, path, stand_in) for path, stand_in in stand_ins.items()}
+    if stand_ins and not _gives(shell, wanted, inputs):
+        for path, unit in units.items():
+            _swapped(shell, path, unit)
+        stand_ins.clear()
+    for path in [path for path in trace.front if path not in stand_ins]:
+        gives = partial(Gives, size=trace.sizes[path])
+        unit = _swapped(shell, path, nn.Identity())
+        for stand_in in (gives(nn.Identity()), gives(unit, inside=True), gives(unit, turned=True)):
+            _swapped(shell, path, stand_in)
+            if _gives(shell, wanted, inputs):
+                stand_ins[path] = stand_in
                 break
-            owner.__dict__[leaf] = before
+            _swapped(shell, path, unit)
+
+
+def _swapped(shell: _Shell, path: str, new: Any) -> Any:
+    """What stood at a path, where `new` stands now."""
+    owner, leaf = _owner(shell.model, path)
+    before, owner.__dict__[leaf] = owner.__dict__[leaf], new
+    return before
+
+
+def _gives(shell: _Shell, wanted: Tensor, inputs: Tensor) -> bool:
+    got = attempt(partial(shell.run, [shell.model], inputs))
+    return got is not None and got.shape == wanted.shape and deviation(got, wanted) <= TOLERANCE
 
 
 def _note_reads(shell: _Shell, units: Mapping[str, Any], inputs: Tensor) -> None:
     """Which units the stage needs; the others are taken out of it, also those that run for nobody (BERT's pooler)."""
-    ran = _ran(shell, units, inputs)
+    with torch.no_grad(), watched(units) as (given, _):
+        shell.run([shell.model], inputs)
+    ran = {path for path, _ in given}
     for path, unit in units.items():
         owner, leaf = _owner(shell.model, path)
         if id(owner.__dict__.get(leaf)) != id(unit):
             continue
         weights = [unit] if isinstance(unit, nn.Parameter) else list(unit.parameters())
-        used = depends_on(partial(shell.run, shell.model), weights, inputs) if weights else []
+        used = depends_on(partial(shell.run, [shell.model]), weights, inputs) if weights else []
         if any(used) or (not weights and path in ran):
             shell.reads.add(path)
             continue
         owner.__dict__[leaf] = None
-        if attempt(partial(shell.run, shell.model, inputs)) is None:
+        if attempt(partial(shell.run, [shell.model], inputs)) is None:
             owner.__dict__[leaf] = unit
             shell.reads |= {path} & ran
-
-
-@torch.no_grad()
-def _ran(shell: _Shell, units: Mapping[str, Any], inputs: Tensor) -> set[str]:
-    seen: list[str] = []
-    hooks = [
-        unit.register_forward_pre_hook(partial(_saw, seen, path))
-        for path, unit in units.items()
-        if isinstance(unit, nn.Module)
-    ]
-    try:
-        shell.run(shell.model, inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return set(seen)
 
 
 def _settled(
@@ -383,7 +363,7 @@ def _settled(
             # Dropout acts in a stage if that stage moves: each has its own.
             for name in readers:
                 _register(shells[name].model, path, copy.deepcopy(unit))
-        elif readers and (isinstance(unit, nn.Parameter) or [*unit.parameters()]):
+        elif readers and (isinstance(unit, nn.Parameter) or unit.state_dict()):
             _register(shells[readers[0] if len(readers) == 1 else "stem"].model, path, unit)
         for shell in shells.values():
             owner, leaf = _owner(shell.model, path)

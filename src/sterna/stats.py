@@ -193,6 +193,19 @@ def mcnemar(first_only: int, second_only: int) -> float:
     return min(1.0, 2 * float(bdtr(min(first_only, second_only), first_only + second_only, 0.5)))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values of several tests, adjusted so that all of them together err at most as often as one (Holm 1979).
+
+    The i-th smallest of m becomes the largest of (m - j + 1) p_(j) over j <= i, at most 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    raised = np.minimum(np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors), 1.0)
+    adjusted = np.empty(len(order))
+    adjusted[order] = raised
+    return [float(value) for value in adjusted]
+
+
 def sign_flips(differences: np.ndarray, generator: np.random.Generator, draws: int = 10_000) -> float:
     """Two-sided p value of the paired permutation test (Fisher 1935; Good 2005, section 3.7).
 

@@ -135,16 +135,20 @@ class Study:
         trials = []
         for seed in range(self.settings.seeds):
             split = self._split(seed)
-            labels = self.loaded.table.labels
+            labels, domains = self.loaded.table.labels, self.loaded.domains
+            domains = domains if len(domains) else np.full(len(labels), "")
             sealed = Sealed(labels[split.test])
             for chosen in self.routes:
                 ran = self._run(chosen, seed, split)
                 if ran is not None:
-                    trials.append(Trial(chosen, seed, *ran, labels[split.validation], split.test, sealed))
+                    judged = labels[split.validation]
+                    trials.append(Trial(chosen, seed, *ran, judged, split.test, sealed, domains[split.test]))
         for needed, floor in (("route", False), ("floor", True)):
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
         conclusion = conclude(trials, self.settings, self.task, self.loaded.table.classes)
+        if conclusion.hidden:
+            self._warn(conclusion.hidden)
         return self._ship(conclusion, trials)
 
     def _ship(self, conclusion: Conclusion, trials: list[Trial]) -> Result:

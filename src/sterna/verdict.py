@@ -24,7 +24,7 @@ from sterna.stats import (
 )
 
 Answer = Literal["helps", "hurts", "equivalent", "undecided"]
-_LOSS_DRAWS = 2000  # the loss is only asked for its sign
+_LOSS_DRAWS = 2000  # the loss stands beside the primary figure
 _WORDS = {"r2": "R2", "rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "spearman": "Spearman"}
 
 
@@ -61,8 +61,14 @@ class _Compared:
     n: int
     seeds: int
     needed: int | None
-    worse_loss: float  # loss of the route minus the floor's, where it contradicts the answer; else 0
+    loss: tuple[float, float, float]  # loss of the floor minus the route's, with its interval
     p_value: float
+
+    @property
+    def worse_loss(self) -> float:
+        """Loss of the route minus the floor's, where its whole interval contradicts the answer; else 0."""
+        contradicts = self.loss[2] < 0 if self.answer == "helps" else self.loss[1] > 0
+        return -self.loss[0] if contradicts and self.answer in ("helps", "hurts") else 0.0
 
 
 def decide(
@@ -114,6 +120,9 @@ def decide(
         p_value=compared.p_value,
         sentence=_sentence(compared, (route.name, floor.name), ships, margin, claim),
         figure=claim.figure,
+        loss_gain=compared.loss[0],
+        loss_low=compared.loss[1],
+        loss_high=compared.loss[2],
     )
 
 
@@ -172,27 +181,37 @@ def _check_paired(route: Evidence, floor: Evidence) -> None:
         raise ValueError(f"{route.name} and {floor.name} were not tested on the same examples in the same order")
 
 
-def _compare(route: Evidence, floor: Evidence, seed: int, margin: float, draws: int) -> _Compared:
-    binary = all(((part == 0) | (part == 1)).all() for part in (*route.merits, *floor.merits))
+def difference(route: Evidence, floor: Evidence, *, seed: int, draws: int) -> tuple[float, float, float, int, float]:
+    """The gain, the ends of its 95 % interval, the number of examples and the p value; see `decide`."""
+    binary = _binary(route, floor)
     wins = _paired(route.merits, floor.merits, route)
     gain = float(wins.seed_means().mean())
-    generator = np.random.default_rng(derive(seed, "verdict"))
-    drawn = two_level_bootstrap(wins, generator, draws, smoothed=binary)
+    drawn = two_level_bootstrap(wins, np.random.default_rng(derive(seed, "verdict")), draws, smoothed=binary)
     if not binary:
         drawn = expanded(drawn, gain, int((wins.values != 0).any(axis=1).sum()))
     low, high = percentile_interval(drawn)
-    low, high = min(low, gain), max(high, gain)
+    return gain, min(low, gain), max(high, gain), len(wins), _p_value(route.merits[0] - floor.merits[0], binary, seed)
+
+
+def _binary(route: Evidence, floor: Evidence) -> bool:
+    """Whether merits are hits and misses."""
+    return all(((part == 0) | (part == 1)).all() for part in (*route.merits, *floor.merits))
+
+
+def _compare(route: Evidence, floor: Evidence, seed: int, margin: float, draws: int) -> _Compared:
+    gain, low, high, n, p_value = difference(route, floor, seed=seed, draws=draws)
     answer = _answer(low, high, margin)
     needed = None
     if answer == "undecided":
+        wins = _paired(route.merits, floor.merits, route)
         moment = float(Paired(wins.values**2, wins.present).seed_means().mean())
-        moment = max(moment, 1 / (len(wins) + 2)) if binary else moment  # none seen is not none at all
-        needed = _rounded(needed_examples(moment, gain, margin), len(wins))
-    worse_loss = 0.0
-    if answer in ("helps", "hurts"):
-        worse_loss = _contradiction(answer, _paired(route.losses, floor.losses, route), seed)
-    p_value = _p_value(route.merits[0] - floor.merits[0], binary, seed)
-    return _Compared(answer, gain, low, high, len(wins), len(route.rows), needed, worse_loss, p_value)
+        moment = max(moment, 1 / (n + 2)) if _binary(route, floor) else moment  # none seen is not none at all
+        needed = _rounded(needed_examples(moment, gain, margin), n)
+    saved = _paired(floor.losses, route.losses, route)
+    generator = np.random.default_rng(derive(seed, "verdict", "log_loss"))
+    ends = percentile_interval(two_level_bootstrap(saved, generator, _LOSS_DRAWS))
+    loss = (float(saved.seed_means().mean()), *ends)
+    return _Compared(answer, gain, low, high, n, len(route.rows), needed, loss, p_value)
 
 
 def _p_value(differences: np.ndarray, binary: bool, seed: int) -> float:
@@ -211,14 +230,6 @@ def _answer(low: float, high: float, margin: float) -> Answer:
     if high < 0:
         return "hurts"
     return "equivalent" if -margin <= low and high <= margin else "undecided"
-
-
-def _contradiction(answer: Answer, losses: Paired, seed: int) -> float:
-    """The difference in loss when its whole interval says the opposite of the primary figure, else 0."""
-    generator = np.random.default_rng(derive(seed, "verdict", "log_loss"))
-    low, high = percentile_interval(two_level_bootstrap(losses, generator, _LOSS_DRAWS))
-    contradicts = low > 0 if answer == "helps" else high < 0
-    return float(losses.seed_means().mean()) if contradicts else 0.0
 
 
 def _rounded(needed: float, n: int) -> int | None:

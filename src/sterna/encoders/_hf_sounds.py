@@ -21,7 +21,7 @@ from sterna.encoders._hf_bands import HOP, KaldiBands, WhisperBands
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
 from sterna.network import TOLERANCE, Network, deviation
-from sterna.shells import Pixels
+from sterna.shells import Pixels, one_thread
 from sterna.sounds import Waveform
 
 FILE = "preprocessor_config.json"
@@ -226,6 +226,7 @@ def sample(reader: Any) -> Tensor:
     return values if isinstance(reader, Pixels) else torch.stack([values, torch.ones_like(values)], dim=-1)
 
 
+@one_thread()
 def apart(chained: Callable[[str], Network], layers: str, reader: Waves, inputs: Tensor) -> Network:
     """A chain in which a recording's answer does not depend on what it is padded with.
 

@@ -104,11 +104,16 @@ class _Form:
 
     def chained(self, model: nn.Module) -> Network:
         """The model as a chain."""
-        ending, sample = shells.word_logits if self.modality == "words" else shells.logits, self.sample()
+        ending, sample = _word_logits if self.modality == "words" else shells.logits, self.sample()
         cut = partial(_cut, model, self.head, self.reader, ending, sample)
         if isinstance(self.reader, _hf_sounds.Waves):
             return _hf_sounds.apart(cut, self.layers, self.reader, sample)
         return cut(self.layers)
+
+
+def _word_logits(output: Any, packed: Tensor) -> Tensor:
+    """What the model gives for the first token of each word: packed (b, w, d + 1)."""
+    return sequences.words(sequences.pack(output.logits, packed[..., -1]))
 
 
 def _cut(
