@@ -2,8 +2,11 @@
 
 import json
 import pickle
+import shutil
 import socket
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -331,8 +334,75 @@ def local_only(name, local_files_only=False, **rest):
 def test_a_name_that_the_hub_does_not_have_is_said(monkeypatch):
     monkeypatch.setattr(hub, "_reachable", lambda: True)
     monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", local_only)
+    monkeypatch.setattr(hub.huggingface_hub, "list_repo_files", local_only)
     with pytest.raises(EncoderError, match=r"could not be fetched \(404: no such model\)"):
         hf.load("no-such-model")
+
+
+def test_old_weights_are_fetched_only_where_there_are_no_others():
+    around = ["config.json", "tokenizer.json", "README.md", "tf_model.h5", "onnx/model.onnx", "training_args.bin"]
+    taken = ["config.json", "tokenizer.json"]
+    old, safe = "pytorch_model.bin", "model.safetensors"
+    assert hub.wanted([*around, old]) == [*taken, old]
+    assert hub.wanted([*around, old, safe]) == [*taken, safe]
+    parts = [f"pytorch_model-0000{part}-of-00002.bin" for part in (1, 2)]
+    assert hub.wanted([*around, *parts, f"{old}.index.json"]) == [*taken, *parts, f"{old}.index.json"]
+    cut = ["model-00001-of-00001.safetensors", "model.safetensors.index.json"]
+    assert hub.wanted([*parts, *cut]) == cut
+    # An adapter or a dense layer beside them is not the model.
+    assert hub.wanted([old, "2_Dense/model.safetensors"]) == [old, "2_Dense/model.safetensors"]
+    assert hub.wanted([safe, "2_Dense/pytorch_model.bin"]) == [safe, "2_Dense/pytorch_model.bin"]
+    assert hub.wanted([old, "adapter.safetensors", "onnx/model.safetensors"]) == [old, "adapter.safetensors"]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_model_with_old_weights_is_fetched_and_opened(monkeypatch, tmp_path, both):
+    place, cache, asked = tmp_path / "there", tmp_path / "cache", []
+    folder(place, "bert", transformers.AutoModelForMaskedLM)
+    wanted = hf.load(str(place))
+    torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
+    if not both:
+        (place / "model.safetensors").unlink()
+
+    def fetch(name, local_files_only=False, allow_patterns=()):
+        if local_files_only:
+            raise hub.LocalEntryNotFoundError(name)
+        cache.mkdir()
+        asked.extend(file.name for file in place.iterdir() if any(map(file.match, allow_patterns)))
+        for one in asked:
+            shutil.copy(place / one, cache / one)
+        return str(cache)
+
+    monkeypatch.setattr(hub, "_reachable", lambda: True)
+    monkeypatch.setattr(hub.huggingface_hub, "list_repo_files", lambda name: [one.name for one in place.iterdir()])
+    monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", fetch)
+    found = hf.load("owner/old")
+    assert ("model.safetensors" in asked, "pytorch_model.bin" in asked) == (both, not both)
+    assert found.digest == wanted.digest
+    assert np.array_equal(found.describe(TEXTS[:2]), wanted.describe(TEXTS[:2]))
+
+
+class Running:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return (Path.touch, (self.place,))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_old_weights_run_nothing(tmp_path, both):
+    place, ran = folder(tmp_path / "m", "bert", transformers.AutoModelForMaskedLM), tmp_path / "ran"
+    torch.save({**load_file(place / "model.safetensors"), "more": Running(ran)}, place / "pytorch_model.bin")
+    if both:
+        hf.load(str(place))  # the safe ones come first
+    else:
+        (place / "model.safetensors").unlink()
+        with pytest.raises(EncoderError, match="the weights in"):
+            hf.load(str(place))
+    assert not ran.exists()
 
 
 def test_a_model_in_the_cache_needs_no_connection(monkeypatch, folders):

@@ -1,5 +1,6 @@
 """Audio models of transformers: cut, prepared as their own extractor does it, saved so that the library answers."""
 
+import copy
 import json
 import pickle
 import warnings
@@ -46,6 +47,8 @@ CONFIGS = {
     "hubert-stable": lambda **more: transformers.HubertConfig(**WAVE, **STABLE, **more),
     "data2vec": lambda **more: transformers.Data2VecAudioConfig(**{**WAVE, **STACKED}, **more),
     "ast": lambda **more: transformers.ASTConfig(**AST, **more),
+    "wavlm": lambda **more: transformers.WavLMConfig(**WAVE, **more),
+    "wavlm-stable": lambda **more: transformers.WavLMConfig(**WAVE, **STABLE, **more),
     "whisper": lambda **more: transformers.WhisperConfig(**WHISPER, **more),
 }
 EXTRACTORS = {
@@ -272,16 +275,102 @@ def test_a_classifier_of_a_sum_over_layers_is_not_used(tmp_path):
 
 
 @torch.no_grad()
-def test_a_model_that_cannot_be_cut_still_keeps_padding_apart(tmp_path):
+def test_a_model_that_cannot_be_cut_still_keeps_padding_apart(tmp_path, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         transformers.AutoModel.from_config(transformers.WavLMConfig(**WAVE)).save_pretrained(tmp_path / "wavlm")
+    monkeypatch.setattr(_hf_sounds, "lend_positions", lambda layers: None)
     encoder = hf.load(str(tmp_path / "wavlm"))
     assert list(encoder.network.stages) == ["features"]
     items = sounds()
     together = encoder.network(batch(encoder.preparation, items)).features
     alone = torch.cat([encoder.network(batch(encoder.preparation, [item])).features for item in items])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["wavlm", "wavlm-stable"])
+def test_relative_positions_stay_the_first_layers_own(folders, kind, tmp_path):
+    encoder = hf.load(str(folders(kind)))
+    network, items = copy.deepcopy(encoder.network), sounds()
+    first = network.stages["layer_0"].parts[0].get_submodule("wavlm.encoder.layers.0.entered.attention").rel_attn_embed
+    for name in ("layer_1", "layer_2"):
+        found = [part.rel_attn_embed for part in network.stages[name].modules() if hasattr(part, "rel_attn_embed")]
+        assert len(found) == 1
+        assert found[0] is first  # also in a copy
+    owners = [name for name, _ in network.stages.named_parameters() if "rel_attn_embed" in name]
+    assert len(owners) == 1
+    assert owners[0].startswith("layer_0.")
+    inputs = batch(encoder.preparation, items)
+    network.move_from(2)
+    network(inputs).logits.square().sum().backward()
+    assert first.weight.grad is None
+    network.move_from(0)
+    network(inputs).logits.square().sum().backward()
+    got, whole = first.weight.grad.clone(), network.whole
+    whole.zero_grad()
+    for item in items:
+        whole(batch(encoder.preparation, [item])).square().sum().backward()
+    assert torch.allclose(got, first.weight.grad, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():  # what moves in the first layer is heard in all
+        before = network.suffix(2)(network.prefix(2)(inputs)).logits
+        hidden = network.prefix(2)(inputs)
+        first.weight *= -3  # a constant would change no softmax
+        assert not torch.allclose(network.suffix(2)(hidden).logits, before, atol=1e-3)
+
+
+def sinusoids(place):
+    """Whisper's positions as its authors made them, in a folder of weights."""
+    file = place / "model.safetensors"
+    state = load_file(file)
+    name = next(name for name in state if name.endswith("encoder.embed_positions.weight"))
+    count, width = state[name].shape
+    angles = torch.arange(count)[:, None] * torch.exp(-np.log(10000) / (width // 2 - 1) * torch.arange(width // 2))
+    state[name] = torch.cat([angles.sin(), angles.cos()], dim=1).float()
+    save_file(state, file, metadata={"format": "pt"})
+    return name, state[name]
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_positions_that_the_library_holds_fixed_never_move(tmp_path, random):
+    place = saved(tmp_path / "whisper", "whisper", **NAMES)
+    name, wanted = sinusoids(place)
+    encoder = hf.load(str(place))
+    with torch.random.fork_rng():
+        network = (encoder.fresh() if random else encoder.network).with_head(2, {})
+    network.move_from(0)
+    network.train()
+    weights = dict(network.named_parameters())
+    assert not any("embed_positions" in one for one in weights)
+    assert any("embed_positions" in one for one in network.stages["stem"].state_dict())
+    moved = network.stages["stem"].parts[0].encoder.conv1.weight
+    before, inputs = moved.detach().clone(), batch(encoder.preparation, sounds())
+    optimizer = torch.optim.SGD(weights.values(), lr=0.1)
+    network(inputs).logits.square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(moved, before)
+    artifact.save(Fitted(network, encoder, ("a", "b")), tmp_path / "saved", inputs, "", {"task": "classify"})
+    assert torch.allclose(load_file(tmp_path / "saved" / "model.safetensors")[name], wanted, atol=1e-6)
+    again = artifact.load(tmp_path / "saved").network
+    assert torch.allclose(dict(again.named_buffers())["stages.stem.parts.0." + name], wanted, atol=1e-6)
+
+
+def test_stand_ins_are_searched_for_once_and_in_one_thread(tmp_path, monkeypatch):
+    kind, passes = transformers.models.wav2vec2.modeling_wav2vec2.Wav2Vec2FeatureEncoder, {}
+    run, threads = kind.forward, torch.get_num_threads()
+    for count in (3, 9):
+        monkeypatch.setitem(WAVE, "num_hidden_layers", count)
+        place = saved(tmp_path / str(count), "wav2vec2")
+        passes[count] = []
+
+        def noted(self, values, count=count):
+            passes[count].append(torch.get_num_threads())
+            return run(self, values)
+
+        monkeypatch.setattr(kind, "forward", noted)
+        hf.load(str(place))
+    assert len(passes[3]) == len(passes[9])
+    assert {*passes[3], *passes[9]} == {1}
+    assert torch.get_num_threads() == threads
 
 
 RECORDINGS = {

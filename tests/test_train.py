@@ -197,6 +197,7 @@ def test_weight_decay_is_off_where_l2sp_acts():
 
 def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
+
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()
@@ -332,7 +333,7 @@ def test_half_precision_keeps_weights_and_steps_in_float32():
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("tune", ["probe", "full", "gradual(stages=[0, 1, 3])", "lp_ft"])
+@pytest.mark.parametrize("tune", ["probe", "full", "gradual(stages=[0, 1, 3])", "lp_ft", "wise_ft"])
 def test_a_settled_run_repeats_what_was_chosen_without_looking_at_the_validation_part(tune):
     """On the same examples it ends on the very weights that the judged run kept."""
     written, optimizer = "epochs=9, patience=2, batch=8", "adamw(rate=0.1)"
@@ -344,3 +345,34 @@ def test_a_settled_run_repeats_what_was_chosen_without_looking_at_the_validation
     assert all("accuracy" not in entry for entry in again.history)
     # The last epochs of the judged run were in vain, or this would show nothing.
     assert tune == "probe" or len(again.history) < sum(entry["phase"] != "head" for entry in found.history)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.003])
+def test_the_average_before_and_after_is_the_best_of_the_line(rate):
+    options = {"written": "epochs=4, patience=4, batch=8", "optimizer": f"adamw(rate={rate})"}
+    probed, _, _ = trained("probe", **options)
+    tuned, _, _ = trained("lp_ft", **options)
+    averaged, found, _ = trained("wise_ft", **options)
+    (place,) = found.choices[-1]
+    validation = examples(24, seed=1)
+
+    def judged(at):
+        network = convolutional()
+        start, end = probed.state_dict(), tuned.state_dict()
+        network.load_state_dict(
+            {
+                name: (1 - at) * start[name] + at * value if value.is_floating_point() else value
+                for name, value in end.items()
+            }
+        )
+        network.eval()
+        figures = TASK.judge(descent.answers(network, validation, 24, TASK, CLASSES), validation.labels, CLASSES)
+        return network, (figures["accuracy"], -figures["loss"])
+
+    by_hand = {tenth / 10: judged(tenth / 10)[1] for tenth in range(11)}
+    assert by_hand[place] == pytest.approx(max(by_hand.values()), abs=1e-6)
+    expected = judged(place)[0].state_dict()
+    assert all(
+        torch.allclose(value.float(), expected[name].float(), atol=1e-6)
+        for name, value in averaged.state_dict().items()
+    )

@@ -33,6 +33,7 @@ class State:
     weights: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # optimizer state by weight name
     average: dict[str, Tensor] = field(default_factory=dict)  # running average of weights
+    anchor: dict[str, Tensor] = field(default_factory=dict)  # weights before the first descent, for interpolation
     terms: dict[str, Tensor] = field(default_factory=dict)  # weights of losses that have their own
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # epochs of the phase that the best weights have seen

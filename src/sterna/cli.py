@@ -73,10 +73,11 @@ def fit(
     source_weight: Annotated[float, typer.Option(help=_help("source_weight"))] = 1.0,
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
     refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
+    mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
     settings = Settings(  # type: ignore[call-arg]
-        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit
+        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit, mitigate
     )
     words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
     words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}

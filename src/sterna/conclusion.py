@@ -91,6 +91,14 @@ def _parts(
     return found
 
 
+def losing(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> Route | None:
+    """The best transfer route where a floor is better on the validation part, else None; nothing held out is read."""
+    judged = _validation(trials, task, classes)
+    floors = {one.route.name for one in trials if one.route.floor}
+    best, transfer, _ = verdict.decide_shipping(judged, floors, task.primary(classes))
+    return next(one.route for one in trials if one.route.name == transfer) if best in floors else None
+
+
 def _strongest(compared: Mapping[str, Verdict], floor: str) -> str:
     """The floor that the verdict is about: the one validation chose, unless transfer helps against it alone.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +79,19 @@ def update_average(average: dict[str, Tensor], network: Network, decay: float, s
                 average[name] = value.detach().clone()
             else:
                 average[name].lerp_(value, 1 - ramped)
+
+
+def between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], place: float) -> dict[str, Tensor]:
+    """(1 - place) start + place end, exactly either at 0 and 1; counts, which are whole numbers, are those of the end.
+
+    Both are states of one network.
+    """
+    if place in (0, 1):
+        return dict(end if place else start)
+    return {
+        name: torch.lerp(start[name], value, place) if value.is_floating_point() else value
+        for name, value in end.items()
+    }
 
 
 def found_batch_size(network: nn.Module, example: Tensor, count: int) -> int:

@@ -6,14 +6,18 @@ comes with a model is refused.
 
 from __future__ import annotations
 
+import copy
+import glob
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,9 +32,11 @@ from torch import Tensor, nn
 
 from sterna.errors import EncoderError
 from sterna.maths.seeds import derive
+from sterna.network import attempt
 
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 UNWANTED = ("onnx/*", "openvino/*", "*.msgpack", "*.h5", "runs/*", "original/*")
+SAFE, OLD = "model*.safetensors", "pytorch_model*.bin"  # files of weights, of which the old ones may hold more
 VOCABULARIES = ("vocab.*", "*.model")
 PATIENCE = 3.0  # seconds to wait for the hub before it counts as out of reach
 ENDLESS = 10**6  # tokenizers without a limit state one above this
@@ -70,9 +76,8 @@ def _fetched(name: str, origin: str) -> Path:
         )
     try:
         with quiet():
-            place = Path(huggingface_hub.snapshot_download(name, allow_patterns=[*WANTED], ignore_patterns=[*UNWANTED]))
-            if not _has_weights(place):
-                huggingface_hub.snapshot_download(name, allow_patterns=["*.bin"], ignore_patterns=[*UNWANTED])
+            names = wanted(huggingface_hub.list_repo_files(name))
+            place = Path(huggingface_hub.snapshot_download(name, allow_patterns=[glob.escape(one) for one in names]))
     except (HfHubHTTPError, OSError) as error:
         raise EncoderError(
             f"{origin}:{name} could not be fetched ({str(error).splitlines()[0]}); check the name on {_host()}."
@@ -80,8 +85,24 @@ def _fetched(name: str, origin: str) -> Path:
     return place
 
 
+def wanted(names: Iterable[str]) -> list[str]:
+    """Of the files of a repository those to fetch: `pytorch_model.bin` only where there are no safetensors beside it.
+
+    Args:
+        names: paths with slashes, as the hub lists them.
+    """
+    kept = [PurePosixPath(name) for name in names if not _fits(name, UNWANTED)]
+    safe = {one.parent for one in kept if fnmatchcase(one.name, SAFE)}
+    old = {one for one in kept if fnmatchcase(one.name, OLD) and one.parent not in safe}
+    return [str(one) for one in kept if _fits(str(one), WANTED) or one in old]
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _has_weights(place: Path) -> bool:
-    return any(place.glob("*.safetensors")) or any(place.glob("pytorch_model*.bin"))
+    return any(place.glob(SAFE)) or any(place.glob(OLD))
 
 
 def _host() -> str:
@@ -162,6 +183,8 @@ def pretrained(auto: Any, place: Path, settings: Any) -> Opened:
                 local_files_only=True,
                 dtype=torch.float32,
             )
+            for name in attempt(partial(_held, model)) or ():  # loading makes all of them move
+                model.get_parameter(name).requires_grad_(False)
     except (OSError, SafetensorError, EOFError) as error:
         raise EncoderError(
             f"the weights in {place} are absent or damaged ({_line(error)}); it must hold model.safetensors."
@@ -174,7 +197,27 @@ def pretrained(auto: Any, place: Path, settings: Any) -> Opened:
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise EncoderError(f"the weights in {place} do not fit its config.json: they lack {', '.join(lost[:3])}{more}.")
-    return Opened(model.eval(), frozenset(report["missing_keys"]))
+    return Opened(_fixed(model).eval(), frozenset(report["missing_keys"]))
+
+
+def _held(model: Any) -> list[str]:
+    """The weights that the library keeps from moving when it builds a model of this kind, by name."""
+    with torch.device("meta"):
+        bare = type(model)(copy.deepcopy(model.config))
+    return [name for name, weight in bare.named_parameters() if not weight.requires_grad]
+
+
+def _fixed(model: nn.Module) -> nn.Module:
+    """A model whose weights that the library keeps from moving (Whisper's sinusoids) are buffers, which nothing moves.
+
+    As weights they would move with their stage. They go by the same names into the same files.
+    """
+    for part in model.modules():
+        for name, weight in [*part.named_parameters(recurse=False)]:
+            if not weight.requires_grad:
+                delattr(part, name)
+                part.register_buffer(name, weight.detach())
+    return model
 
 
 def _line(error: Exception) -> str:
@@ -185,7 +228,7 @@ def fresh(auto: Any, settings: Any) -> nn.Module:
     """The same architecture with random weights, drawn from the global generator: fence it."""
     with quiet():
         model: nn.Module = auto.from_config(settings, trust_remote_code=False)
-    return model.float().eval()
+    return _fixed(model.float()).eval()
 
 
 def tokenizer(place: Path) -> bytes:

@@ -112,6 +112,26 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     return (*found, *floors)
 
 
+def mitigations(chosen: Sequence[Route], losing: Route) -> tuple[Route, ...]:
+    """What is tried before transfer is given up: gentler forms of a route that lost to a floor on the validation part.
+
+    A tenth of the rate, L2-SP (Li et al. 2018), the average of the weights before and after (WiSE-FT, Wortsman et al.
+    2022), and the head alone; without those among the routes already. A route that moves no stage has no gentler form.
+    """
+    (probe,), (average,) = (folder.resolve("tune", name) for name in ("probe", "wise_ft"))
+    (l2sp,) = folder.resolve("losses", "l2sp")
+    if losing.shallow or losing.tune == probe:
+        return ()
+    gentler = replace(losing.optimizer, rate=losing.optimizer.rate / 10)
+    found = [replace(losing, name=f"{losing.name} at a tenth of the rate", optimizer=gentler)]
+    if not any(isinstance(loss, type(l2sp)) for loss in losing.losses):
+        found.append(replace(losing, name=f"{losing.name} with l2sp", losses=(*losing.losses, l2sp)))
+    encoder = losing.name.removesuffix(repr(losing.tune)) if losing.name.endswith(repr(losing.tune)) else ""
+    found += [replace(losing, name=f"{encoder}{tune!r}", tune=tune) for tune in (average, probe)]
+    there = [replace(one, name="") for one in chosen]
+    return tuple(one for one in found if replace(one, name="") not in there)
+
+
 def fingerprint(chosen: Sequence[Route], settings: Settings, data_digest: str) -> str:
     """A digest of everything that determines a run's numbers."""
     text = repr([route.written() for route in chosen]) + repr(settings) + data_digest

@@ -238,7 +238,8 @@ class Phase:
 
     name: str
     cut: int  # the number of frozen stages; `depth` means that only the head moves
-    solver: Literal["descent", "logistic"] = "descent"  # logistic: the head alone, to its optimum, by L-BFGS
+    # logistic: the head alone, to its optimum; interpolation: between the weights before the first descent and now
+    solver: Literal["descent", "logistic", "interpolation"] = "descent"
     rate: float = 1.0  # factor on the optimizer's learning rate for the topmost moving stage
     layer_decay: float = 1.0  # each stage further down learns at this multiple of the one above it
     epochs: int | None = None  # None: the schedule's

@@ -31,3 +31,6 @@ class Settings:
         "options are chosen; 0: never",
         Range(0),
     )
+    mitigate: bool = option(
+        True, "where a floor is better on the validation part, try gentler forms of the best transfer route as well"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sterna import desk, estimators, files, folder, mixing, opening, plan, route, score, shipping, splitting
-from sterna.conclusion import Conclusion, Trial, conclude
+from sterna.conclusion import Conclusion, Trial, conclude, losing
 from sterna.contracts import Task
 from sterna.desk import Desk
 from sterna.environment import environment
@@ -132,24 +133,34 @@ class Study:
 
     def run(self) -> Result:
         """All routes at all seeds, then the conclusion, then the model."""
-        trials = []
-        for seed in range(self.settings.seeds):
-            split = self._split(seed)
-            labels, domains = self.loaded.table.labels, self.loaded.domains
-            domains = domains if len(domains) else np.full(len(labels), "")
-            sealed = Sealed(labels[split.test])
-            for chosen in self.routes:
-                ran = self._run(chosen, seed, split)
-                if ran is not None:
-                    judged = labels[split.validation]
-                    trials.append(Trial(chosen, seed, *ran, judged, split.test, sealed, domains[split.test]))
+        trials = self._trials(self.routes)
         for needed, floor in (("route", False), ("floor", True)):
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
+        lost = losing(trials, self.task, self.loaded.table.classes) if self.settings.mitigate else None
+        gentler = plan.mitigations(self.routes, lost) if lost else ()
+        if lost and gentler:
+            names = ", ".join(one.name for one in gentler)
+            self._warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
+            trials += self._trials(gentler)
         conclusion = conclude(trials, self.settings, self.task, self.loaded.table.classes)
         if conclusion.hidden:
             self._warn(conclusion.hidden)
         return self._ship(conclusion, trials)
+
+    def _trials(self, routes: Sequence[Route]) -> list[Trial]:
+        """Routes at all seeds."""
+        trials = []
+        labels, domains = self.loaded.table.labels, self.loaded.domains
+        domains = domains if len(domains) else np.full(len(labels), "")
+        for seed in range(self.settings.seeds):
+            split = self._split(seed)
+            sealed, judged = Sealed(labels[split.test]), labels[split.validation]
+            for chosen in routes:
+                ran = self._run(chosen, seed, split)
+                if ran is not None:
+                    trials.append(Trial(chosen, seed, *ran, judged, split.test, sealed, domains[split.test]))
+        return trials
 
     def _ship(self, conclusion: Conclusion, trials: list[Trial]) -> Result:
         """Save the model, the held-out predictions and the result, the result last."""

@@ -29,6 +29,7 @@ from sterna.schedule import Schedule
 from sterna.spec import name_of
 
 CHUNK = 1024  # rows read at a time where order does not matter
+LINE = tuple(tenth / 10 for tenth in range(11))  # places between two networks that are tried
 PAIRS = 32  # examples a batch, at least, for objectives on pairs
 SAVE_EVERY = 10.0  # seconds of training that an interruption may cost
 
@@ -138,7 +139,11 @@ def train(
         training, validation = feeds(phase)
         if phase.solver == "logistic":
             choice = _solve(run, phase, training, validation)
+        elif phase.solver == "interpolation":
+            choice = _interpolate(run, phase, validation)
         else:
+            if not run.state.anchor and any(later.solver == "interpolation" for later in recipe.phases):
+                run.state.anchor = copied_state(network)
             choice = _descend(run, phase, training, validation)
         run.state.next_phase(choice)
         run.keep()
@@ -197,6 +202,24 @@ def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple
         network.load_state_dict(state.average)
     state.moments, run.moving = run.moving(), None
     return (float(state.best_epoch if judged else state.epoch),)
+
+
+def _interpolate(run: _Run, phase: Phase, validation: Feed) -> tuple[float, ...]:
+    """The best network on the line from the anchor to here; returns its place, 0 at the anchor."""
+    network, start, end = run.network, run.state.anchor, copied_state(run.network)
+    suffix = network.suffix(phase.cut)
+    best, chosen = None, run.settled[0] if run.settled else 0.0
+    for place in () if run.settled else LINE:
+        network.load_state_dict(descent.between(start, end, place))
+        run.state.best = None
+        _judge(run, suffix, validation, descent.LARGEST_BATCH)
+        if best is None or run.state.judged > best:
+            best, chosen = run.state.judged, place
+    network.load_state_dict(descent.between(start, end, chosen))
+    if best is not None:
+        run.state.judged = best
+        _note(run, phase, -best[1], epochs=1, judged=True)
+    return (chosen,)
 
 
 def _batch_size(run: _Run, phase: Phase, training: Feed, suffix: Network) -> int:

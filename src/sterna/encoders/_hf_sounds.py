@@ -1,8 +1,8 @@
 """Audio models of transformers: what they are prepared with, how they are called, how unequal lengths are kept apart.
 
-Models of waveforms (wav2vec 2.0, HuBERT, data2vec) begin with filters that make one frame of about 320 samples. Their
-reader turns a mask of samples into one of frames. Where padding would change what the front of a model computes, as
-with statistics over time, recordings go through it only beside others of their own length; behind it, masks do.
+Models of waveforms (wav2vec 2.0, HuBERT, WavLM, data2vec) begin with filters that make one frame of about 320 samples.
+Their reader turns a mask of samples into one of frames. Where padding would change what the front of a model computes,
+as with statistics over time, recordings go through it only beside others of their own length; behind it, masks do.
 """
 
 from __future__ import annotations
@@ -224,6 +224,17 @@ def sample(reader: Any) -> Tensor:
     generator = torch.Generator().manual_seed(derive("chain"))
     values = torch.randn(2, *size, generator=generator)
     return values if isinstance(reader, Pixels) else torch.stack([values, torch.ones_like(values)], dim=-1)
+
+
+def lend_positions(layers: Any) -> None:
+    """WavLM: each layer can make the bias of relative positions that the library makes in the first one for all.
+
+    Chen et al. 2022, arXiv 2110.13900. The others borrow its embedding, unregistered, so it stays the first layer's own
+    weight; the library's own forward pass hands the bias on as before.
+    """
+    first = getattr(getattr(next(iter(layers)), "attention", None), "rel_attn_embed", None)
+    for layer in [*layers][1:] if first is not None else ():
+        layer.attention.__dict__["rel_attn_embed"] = first
 
 
 @one_thread()

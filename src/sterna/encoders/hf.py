@@ -107,6 +107,7 @@ class _Form:
         ending, sample = _word_logits if self.modality == "words" else shells.logits, self.sample()
         cut = partial(_cut, model, self.head, self.reader, ending, sample)
         if isinstance(self.reader, _hf_sounds.Waves):
+            _hf_sounds.lend_positions(model.get_submodule(self.layers))
             return _hf_sounds.apart(cut, self.layers, self.reader, sample)
         return cut(self.layers)
 
@@ -132,6 +133,7 @@ def words(name: str, origin: str = "hf") -> Encoder:
     return _load(hub.folder(name, origin), f"{origin}:{name}", "words")
 
 
+@shells.one_thread()
 def _load(place: Path, reference: str, modality: Modality) -> Encoder:
     settings = hub.config(place)
     if modality == "text" and _hf_clip.serves(settings):

@@ -1,0 +1,103 @@
+"""`report.html`: a finished run as one page that needs no network and, for the essentials, no script.
+
+A section is a file here with a template beside it: the file turns the run into plain values and geometry, the template
+lays them out. Every string passes through autoescape; the style and the script are the only ones the page may use,
+which its content security policy states by their digests, so a class name that is markup stays text twice over.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sterna import files
+from sterna.report import (
+    answer,
+    confusion,
+    curves,
+    data,
+    doubts,
+    extras,
+    floors,
+    looking,
+    material,
+    numbers,
+    places,
+    reliability,
+    repeat,
+    routes,
+    stages,
+    wrong,
+)
+
+PAGE = "report.html"
+SECTIONS = (
+    answer.section,
+    routes.section,
+    floors.section,
+    curves.section,
+    confusion.section,
+    wrong.section,
+    reliability.section,
+    places.section,
+    doubts.section,
+    looking.section,
+    stages.section,
+    extras.section,
+    data.section,
+    repeat.section,
+)
+# The order in which sections may take pictures into the page: the map, which could use them all, comes last.
+LAST = (places.section,)
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(place: Path) -> str:
+    """The page of a finished run, as HTML.
+
+    Args:
+        place: the folder of the run, with its result.json.
+
+    Raises:
+        DataError: the folder holds no finished run.
+        StoreError: a file of the run is damaged or of an unknown version.
+    """
+    run = material.read(place)
+    made = {one: one(run) for one in sorted(SECTIONS, key=lambda one: one in LAST)}
+    shown = [section for section in map(made.__getitem__, SECTIONS) if section is not None]
+    inline = {name: TEMPLATES.get_template(name).render() for name in ("page.css", "page.js")}
+    return TEMPLATES.get_template("page.html").render(
+        run=run.name,
+        task=run.result.task,
+        first=shown[0],
+        sections=shown[1:],
+        pictures=run.shelf.pictures,
+        version=run.result.environment.get("sterna", ""),
+        policy=_policy(inline["page.css"], inline["page.js"]),
+        numbers=numbers,
+    )
+
+
+def write(place: Path) -> Path:
+    """Write `report.html` into the folder of a finished run and return where it lies; see `render`."""
+    page = place / PAGE
+    files.write_text(page, render(place))
+    return page
+
+
+def _policy(style: str, script: str) -> str:
+    """What the page may load: its own style and script by their digests, pictures that it holds, and nothing else."""
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )

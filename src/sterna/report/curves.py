@@ -1,0 +1,114 @@
+"""How training went: the objective and the validation loss over the epochs, route by route."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sterna.report import numbers
+from sterna.report.drawing import Chart, Scale, padded
+from sterna.report.material import Material
+from sterna.report.section import Section
+
+DRAWN = 12  # routes
+SEEDS = 5  # of a route; more lines are not told apart
+Epochs = Sequence[Mapping[str, Any]]
+DRAWS = (("objective", "objective"), ("loss", "validation"))  # key of an epoch -> class of its line
+
+
+def section(material: Material) -> Section:
+    """A chart for each route that took more than one epoch."""
+    long = {name: seeds for name, seeds in material.histories.items() if any(len(one) > 1 for one in seeds.values())}
+    at_once = [name for name in material.histories if name not in long]
+    title = "How training went"
+    if not material.histories:
+        return Section("curves", title, missing="No epochs are drawn: this run kept no routes/*/history.json.")
+    shown = dict(list(long.items())[:DRAWN])
+    levels = [value for seeds in shown.values() for epochs in seeds.values() for value in _values(epochs)]
+    charts = [{"name": name, "chart": _chart(name, seeds, levels), "told": _told(seeds)} for name, seeds in shown.items()]
+    values = {
+        "charts": charts,
+        "at_once": f"{numbers.listed(at_once)} {'was' if len(at_once) == 1 else 'were'} fitted to the optimum in one "
+        "step, so there is no curve to draw."
+        if at_once
+        else "",
+        "left_out": len(long) - len(shown),
+    }
+    return Section("curves", title, values)
+
+
+def _values(epochs: Epochs) -> list[float]:
+    found = [one.get(key) for one in epochs for key, _ in DRAWS]
+    return [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
+
+
+def _told(seeds: Mapping[int, Epochs]) -> str:
+    """Where the validation loss was lowest, and whether it then rose."""
+    lowest = []
+    for epochs in seeds.values():
+        losses = [float(one["loss"]) for one in epochs if _is_number(one.get("loss"))]
+        if losses:
+            best = min(range(len(losses)), key=losses.__getitem__)
+            lowest.append((best, len(losses), losses[-1] > 1.1 * losses[best]))
+    if not lowest:
+        return ""
+    span = sorted({best + 1 for best, _, _ in lowest})
+    where = f"epoch {span[0]}" if len(span) == 1 else f"epochs {span[0]} to {span[-1]}"
+    if sum(rose for *_, rose in lowest) * 2 > len(lowest):
+        return f"Validation loss was lowest at {where} and rose after it: overfitting, which early stopping cut off."
+    if all(best + 1 == length for best, length, _ in lowest):
+        return "Validation loss was still falling at the last epoch: more epochs might help."
+    return f"Validation loss was lowest at {where} and then stayed level."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _chart(name: str, seeds: Mapping[int, Epochs], levels: Sequence[float]) -> Chart:
+    """One route; the vertical axis is shared by all charts, so that they can be compared."""
+    low, high = _range(levels)
+    longest = max(len(epochs) for epochs in seeds.values())
+    across = Scale(1, max(longest, 2), 46, 330)
+    log = low > 0 and high / low > 20
+    up = Scale(low, high, 186, 24, log=log)
+    chart = Chart(
+        f"objective and validation loss of {name} over {longest} epochs",
+        220,
+        (46, 24, 330, 186),
+        x=across.ticks(min(6, longest - 1), lambda at: f"{at:g}"),
+        y=up.ticks(4, lambda at: f"{at:.3g}"),
+        x_name="epoch",
+        y_name="loss",
+    )
+    first = next(iter(seeds.values()))
+    _phases(chart, first, across)
+    for place, epochs in enumerate(list(seeds.values())[:SEEDS]):
+        for key, css in DRAWS:
+            drawn = [(across.at(at + 1), up.at(float(one[key]))) for at, one in enumerate(epochs) if _is_number(one.get(key))]
+            if len(drawn) > 1:
+                chart.line(drawn, f"curve {css}{'' if place == 0 else ' faint'}")
+    return chart
+
+
+def _range(levels: Sequence[float]) -> tuple[float, float]:
+    positive = [value for value in levels if value > 0]
+    if len(positive) == len(levels) and max(levels) > 20 * min(levels):
+        return min(levels) / 1.2, max(levels) * 1.2
+    low, high = padded(levels or [0.0, 1.0])
+    return (0.0 if low < 0 <= min(levels, default=0.0) else low), high
+
+
+def _phases(chart: Chart, epochs: Epochs, across: Scale) -> None:
+    """A line and a name where a new phase begins, by the first seed."""
+    names = [str(one.get("phase", "")) for one in epochs]
+    starts = [at for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
+    free = 0.0
+    for at in starts:
+        x = across.at(at + 1 if at == 0 else at + 0.5)
+        if at:
+            chart.segment(x, 24, x, 186, "phase")
+        if x >= free and x < 300:
+            chart.text(x + 2, 18, numbers.short(names[at], 14), "faint-text")
+            free = x + 12 + 6.0 * min(len(names[at]), 14)

@@ -1,0 +1,74 @@
+"""What the run learned from: sizes, classes, and what looked odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sterna.report import numbers
+from sterna.report.material import Material
+from sterna.report.section import Section
+
+NAMED = 8  # items of a finding
+CLASSES = 1000
+PARTS = {"train": "training", "validation": "validation", "test": "held out"}
+
+
+def section(material: Material) -> Section:
+    """Sizes, class counts, findings and warnings."""
+    data = material.result.data
+    findings = [one for one in data.get("findings") or () if isinstance(one, Mapping)]
+    counts = {PARTS.get(part, part): dict(one) for part, one in (data.get("counts") or {}).items()}
+    rows = _rows(counts)
+    values = {
+        "facts": _facts(data),
+        "parts": list(counts),
+        "rows": rows[:CLASSES],
+        "left_out": max(0, len(rows) - CLASSES),
+        "told": _told(counts),
+        "findings": [
+            {
+                "kind": str(one.get("kind", "")),
+                "sentence": str(one.get("sentence", "")),
+                "items": numbers.listed([numbers.short(str(item)) for item in one.get("items") or ()], NAMED),
+            }
+            for one in findings
+        ],
+        "warnings": [str(one) for one in material.result.warnings],
+        "notes": [str(one) for one in material.found("notes")],
+    }
+    return Section("data", "The data", values)
+
+
+def _rows(counts: Mapping[str, Mapping[str, int]]) -> list[list[tuple[str, Any]]]:
+    names = dict.fromkeys(name for one in counts.values() for name in one)
+    found = []
+    for name in names:
+        cells: list[tuple[str, Any]] = [(numbers.short(name), name)]
+        cells += [(numbers.count(one.get(name, 0)), one.get(name, 0)) for one in counts.values()]
+        found.append(cells)
+    return found
+
+
+def _told(counts: Mapping[str, Mapping[str, int]]) -> str:
+    train = counts.get("training") or {}
+    if len(train) < 2:
+        return ""
+    few, many = min(train, key=lambda name: train[name]), max(train, key=lambda name: train[name])
+    if train[few] == train[many]:
+        return f"Every class has {numbers.plural(train[few], 'training example')}."
+    return (
+        f"Training examples of a class range from {numbers.count(train[few])} ({few}) to "
+        f"{numbers.count(train[many])} ({many})."
+    )
+
+
+def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("origin", str(data.get("origin") or "-")), ("examples", numbers.count(data.get("n") or 0))]
+    sizes = data.get("sizes") or {}
+    found += [(PARTS.get(part, part), numbers.count(size)) for part, size in sizes.items() if isinstance(size, int)]
+    if data.get("source"):
+        found.append(("source", str(data["source"])))
+    if data.get("refit"):
+        found.append(("refit", "each route was fitted again on training and validation examples together"))
+    return found

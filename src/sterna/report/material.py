@@ -1,0 +1,127 @@
+"""Everything the page is made from, read from the folder of a finished run; nothing here needs a network or torch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sterna import files, result
+from sterna.errors import StoreError
+from sterna.report.showing import Shelf
+from sterna.result import Result
+
+EVIDENCE = "evidence.json"
+VERSION = 1  # of evidence.json
+EXTRAS = {"rank": "rank.json", "distance": "distance.json"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A line of predictions.csv."""
+
+    item: str
+    truth: str
+    prediction: str
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run as it lies on disk."""
+
+    name: str
+    result: Result
+    plan: Mapping[str, Any]
+    histories: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]]  # route -> seed -> one entry an epoch
+    answers: Sequence[Answered]  # held-out items of the first seed
+    evidence: Mapping[str, Any] | None  # None: the run has none
+    shelf: Shelf  # the examples in the evidence, each picture handed out once
+    extras: Mapping[str, Any]  # "rank", "distance": whatever lies there
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the indices in the evidence."""
+        named = (self.evidence or {}).get("classes") or self.result.data.get("classes") or ()
+        return tuple(map(str, named))
+
+    def called(self, index: Any) -> str:
+        """The name of a class by its index; a dash where there is none."""
+        known = isinstance(index, int) and 0 <= index < len(self.classes)
+        return self.classes[index] if known else "-"
+
+    def found(self, key: str) -> list[Any]:
+        """A list of the evidence; empty where it is not there."""
+        value = (self.evidence or {}).get(key)
+        return list(value) if isinstance(value, list) else []
+
+
+def read(place: Path) -> Material:
+    """The folder of a finished run.
+
+    Raises:
+        DataError: there is no result.json.
+        StoreError: a file is damaged, or evidence.json has a version that is not known.
+    """
+    kept = result.load(place)
+    evidence = _json(place / EVIDENCE)
+    if evidence is not None and (not isinstance(evidence, dict) or evidence.get("version") != VERSION):
+        version = evidence.get("version") if isinstance(evidence, dict) else None
+        raise StoreError(
+            f"{place / EVIDENCE} has version {version!r}, this sterna reads version {VERSION}: "
+            "remove the file, or show the run with the sterna that made it."
+        )
+    return Material(
+        name=place.resolve().name,
+        result=kept,
+        plan=_json(place / "plan.json") or {},
+        histories=_histories(place, kept),
+        answers=_answers(place / "predictions.csv"),
+        evidence=evidence,
+        shelf=Shelf((evidence or {}).get("items") or ()),
+        extras={key: value for key, name in EXTRAS.items() if (value := _json(place / name)) is not None},
+    )
+
+
+def _json(place: Path) -> Any:
+    return files.read_json(place) if place.is_file() else None
+
+
+def _histories(place: Path, kept: Result) -> dict[str, dict[int, Sequence[Mapping[str, Any]]]]:
+    """The epochs of every route at every seed, for the folders that are there."""
+    found: dict[str, dict[int, Sequence[Mapping[str, Any]]]] = {}
+    for outcome in kept.routes:
+        epochs = _json(place / "routes" / f"{slug(outcome.name)}-{outcome.seed}" / "history.json")
+        if isinstance(epochs, list) and epochs:
+            found.setdefault(outcome.name, {})[outcome.seed] = [one for one in epochs if isinstance(one, dict)]
+    return found
+
+
+def slug(name: str) -> str:
+    """The folder of a route, as a run names it; a test holds the two together."""
+    plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-.") or "run"
+    if plain == name:
+        return plain
+    return f"{plain[:60]}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"
+
+
+def _answers(place: Path) -> list[Answered]:
+    if not place.is_file():
+        return []
+    with place.open(encoding="utf-8", newline="") as lines:
+        return [
+            Answered(line["item"], line["truth"], line["prediction"], _number(line.get("probability")))
+            for line in csv.DictReader(lines)
+            if {"item", "truth", "prediction"} <= line.keys()
+        ]
+
+
+def _number(written: str | None) -> float | None:
+    try:
+        return float(written) if written else None
+    except ValueError:
+        return None

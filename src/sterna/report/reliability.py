@@ -1,0 +1,97 @@
+"""Whether a probability of 80 % means right in 80 of 100 cases.
+
+Papers: Niculescu-Mizil and Caruana 2005 (ICML) for the diagram; Wilson 1927 (JASA 22) for the interval of a share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sterna.report import numbers
+from sterna.report.drawing import Chart, Scale, Tick
+from sterna.report.material import Answered, Material
+from sterna.report.section import Section
+
+BINS = 10
+Bin = tuple[float, float, int]  # mean confidence, share right, examples
+
+
+def section(material: Material) -> Section | None:
+    """The reliability diagram; only where answers have probabilities."""
+    if material.result.task != "classify":
+        return None
+    kept = (material.evidence or {}).get("reliability") or {}
+    bins = [(float(a), float(b), int(n)) for a, b, n in kept.get("bins", ()) if n] or binned(material.answers)
+    if not bins:
+        return None
+    error = kept.get("ece")
+    total = sum(n for *_, n in bins)
+    error = float(error) if isinstance(error, (int, float)) else sum(abs(a - b) * n for a, b, n in bins) / total
+    return Section("reliability", "Can its probabilities be believed?", {"chart": _chart(bins), "told": _told(bins, error)})
+
+
+def binned(answers: Sequence[Answered]) -> list[Bin]:
+    """Held-out predictions in bins of equal width, empty ones left out."""
+    groups: dict[int, list[tuple[float, bool]]] = {}
+    for one in answers:
+        if one.probability is not None:
+            place = min(BINS - 1, int(one.probability * BINS))
+            groups.setdefault(place, []).append((one.probability, one.truth == one.prediction))
+    return [
+        (sum(p for p, _ in several) / len(several), sum(hit for _, hit in several) / len(several), len(several))
+        for _, several in sorted(groups.items())
+    ]
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of n: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), z = 1.96."""
+    z = 1.959964
+    centre = share + z * z / (2 * n)
+    width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, (centre - width) / (1 + z * z / n)), min(1.0, (centre + width) / (1 + z * z / n))
+
+
+def _told(bins: Sequence[Bin], error: float) -> str:
+    total = sum(n for *_, n in bins)
+    excess = sum((confidence - right) * n for confidence, right, n in bins) / total
+    doubt = 1 / math.sqrt(total)
+    if abs(excess) < max(0.01, doubt / 2):
+        side = "On average it is as sure as it is right"
+    else:
+        word = "surer than it is right" if excess > 0 else "less sure than it is right"
+        side = f"On average it is {100 * abs(excess):.1f} points {word}"
+    return (
+        f"{side} (expected calibration error {numbers.decimal(error)}, {numbers.plural(total, 'held-out example')} of "
+        "the first seed). A point below the diagonal is overconfident; the bars at the foot say how many examples "
+        "stand behind it."
+    )
+
+
+def _chart(bins: Sequence[Bin]) -> Chart:
+    """Share right against confidence, the diagonal, and the number of examples at the foot."""
+    across, up = Scale(0, 1, 46, 330), Scale(0, 1, 250, 10)
+    ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
+    label = "; ".join(
+        f"confidence {numbers.percent(a, 0)}: right {numbers.percent(b, 0)} of {numbers.count(n)}" for a, b, n in bins
+    )
+    chart = Chart(
+        label,
+        334,
+        (46, 10, 330, 250),
+        x=[Tick(across.at(one), numbers.percent(one, 0)) for one in ticks],
+        y=[Tick(up.at(one), numbers.percent(one, 0)) for one in ticks],
+        y_name="right",
+    )
+    chart.segment(across.at(0), up.at(0), across.at(1), up.at(1), "diagonal")
+    most = max(n for *_, n in bins)
+    for confidence, right, n in bins:
+        x, (low, high) = across.at(confidence), wilson(right, n)
+        chart.segment(x, up.at(low), x, up.at(high), "interval transfer")
+        told = f"said {numbers.percent(confidence)}, right {numbers.percent(right)}, n = {numbers.count(n)}"
+        chart.dot(x, up.at(right), 4.5, "transfer", told)
+        height = max(1.0, 30 * n / most)
+        chart.bar(x - 8, 312 - height, 16, height, "count")
+    chart.text(188, 284, "confidence", "axis-name", "middle")
+    chart.text(46, 328, f"examples (highest bar {numbers.count(most)})", "faint-text")
+    return chart
