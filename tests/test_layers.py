@@ -28,9 +28,10 @@ ROWS = (
     ("cli",),
     ("sterna",),
     ("study", "prediction", "catalogue"),
+    ("curve",),
     ("route", "conclusion", "shipping"),
     ("desk",),
-    ("feeds", "plan", "result", "breakdown"),
+    ("feeds", "plan", "result", "breakdown", "intake"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),
     ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances"),
@@ -42,7 +43,7 @@ ROWS = (
     ),
     ("network", "delimited", "injection"),
     ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
-    ("errors", "records"),
+    ("errors", "records", "outcomes"),
 )
 METHOD_FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking")
 

@@ -8,7 +8,7 @@ import pytest
 
 from sterna import folder, result
 from sterna.errors import DataError
-from sterna.records import Outcome, Score, Verdict
+from sterna.outcomes import Outcome, Score, Verdict
 from sterna.result import Result
 
 METRICS = ("accuracy", "macro_f1", "log_loss", "calibration_error")

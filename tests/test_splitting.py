@@ -298,3 +298,16 @@ def test_a_saved_split_of_other_labels_is_read_back() -> None:
     assert splitting.to_json(found, changed)["parts"]["test"][0][1] == f"{found.test[0]} {found.test[0] + 1}"
     with pytest.raises(DataError, match="the data have changed"):
         splitting.from_json(saved, changed)
+
+
+def test_smaller_shares_lie_within_larger_ones_and_keep_every_class():
+    numbers = np.repeat([0, 1, 2], [60, 30, 2])
+    whole = Split(np.arange(0, 92, 2), np.arange(1, 92, 4), np.arange(3, 92, 4), 5)
+    strata = splitting.Strata(numbers, ("a", "b", "c"))
+    thin, thick = (splitting.thinned(whole, strata, share) for share in (0.2, 0.5))
+    assert set(thin.train) < set(thick.train) < set(whole.train)
+    assert set(thin.validation) <= set(thick.validation) < set(whole.validation)
+    assert np.array_equal(thin.test, whole.test)
+    assert np.bincount(numbers[thin.train], minlength=3).tolist() == [6, 3, 1]
+    again = splitting.thinned(whole, strata, 0.2)
+    assert np.array_equal(again.train, thin.train)

@@ -71,7 +71,13 @@ def encoder(tmp_path_factory):
 def fit(photos, encoder, out, tune="probe, partial(stages=1)", settings=None, **more):
     schedule = more.pop("schedule", "epochs=2, batch=8")
     return sterna.fit(
-        photos, encoder=encoder, tune=tune, out=out, schedule=schedule, settings=settings or Settings(mitigate=False), **more
+        photos,
+        encoder=encoder,
+        tune=tune,
+        out=out,
+        schedule=schedule,
+        settings=settings or Settings(mitigate=False),
+        **more,
     )
 
 
@@ -84,7 +90,17 @@ def finished(photos, encoder, tmp_path_factory):
 def test_the_result_has_the_documented_shape(finished):
     result, out = finished
     kept = json.loads((out / "result.json").read_text())
-    assert set(kept) == {"routes", "shipped", "verdict", "comparisons", "data", "environment", "warnings", "task"}
+    assert set(kept) == {
+        "routes",
+        "shipped",
+        "verdict",
+        "comparisons",
+        "data",
+        "environment",
+        "warnings",
+        "task",
+        "curve",
+    }
     assert [route["name"] for route in kept["routes"]] == ["probe", "partial(stages=1)", "scratch", "hog_colour"] * 2
     for route in kept["routes"]:
         assert {"name", "encoder", "tune", "loss", "seed", "n", "seconds", "metrics"} <= set(route)
@@ -155,7 +171,13 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_numbers(finished, pho
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(photos, encoder, tmp_path / "cut", settings=Settings(seeds=2, mitigate=False), watch=Watch(advance=interrupting))
+        fit(
+            photos,
+            encoder,
+            tmp_path / "cut",
+            settings=Settings(seeds=2, mitigate=False),
+            watch=Watch(advance=interrupting),
+        )
     assert not (tmp_path / "cut" / "result.json").exists()
     resumed = fit(photos, encoder, tmp_path / "cut", settings=Settings(seeds=2, mitigate=False)).as_json()
     whole = json.loads((out / "result.json").read_text())
@@ -267,7 +289,9 @@ def test_a_killed_run_leaves_nothing_half_written(photos, encoder, tmp_path):
 
 def test_a_head_after_moving_stages_reads_what_they_have_become(photos, encoder, tmp_path):
     """The head of `contrastive` is the optimum on the moved features, not on those the store kept from before."""
-    result = fit(photos, encoder, tmp_path / "run", tune="contrastive(steps=12)", settings="floors=classical, mitigate=false")
+    result = fit(
+        photos, encoder, tmp_path / "run", tune="contrastive(steps=12)", settings="floors=classical, mitigate=false"
+    )
     kept = tmp_path / "run"
     assert result.routes[0].tune == "contrastive(steps=12)"
     loaded = opening.open_data(str(photos))
@@ -281,3 +305,18 @@ def test_a_head_after_moving_stages_reads_what_they_have_become(photos, encoder,
     judged = -np.log(np.clip(answers[np.arange(len(labels)), labels], 1e-12, 1)).mean()
     # What the head was chosen by is what the finished network says of the same examples.
     assert history[-1]["objective"] == pytest.approx(judged, abs=2e-3)
+
+
+def test_the_curve_tells_where_transfer_stops_paying(photos, encoder, tmp_path):
+    settings = Settings(floors="classical", mitigate=False, curve=(0.3, 0.6), seeds=2)
+    result = fit(photos, encoder, tmp_path / "run", tune="probe", settings=settings)
+    points = result.curve
+    assert [one.share for one in points] == [0.3, 0.6, 1.0]
+    sizes = result.data["sizes"]
+    assert points[-1].labels == sizes["train"] + sizes["validation"]
+    assert points[0].labels == pytest.approx(0.3 * points[-1].labels, abs=4)
+    # All labels again are the verdict again.
+    assert points[-1].gain == pytest.approx(result.verdict.gain)
+    assert points[-1].n == result.verdict.n
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["curve"][0]["labels"] == points[0].labels
+    assert fit(photos, encoder, tmp_path / "run", tune="probe", settings=settings).curve == points

@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from sterna import folder
 from sterna.errors import SpecError
 from sterna.maths.seeds import derive
-from sterna.records import Verdict
+from sterna.outcomes import Verdict
 from sterna.verdict import Claim, Evidence, decide, decide_shipping, in_words, shipped
 
 

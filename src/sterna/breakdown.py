@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from sterna import verdict
-from sterna.records import PartGain
+from sterna.outcomes import PartGain
 from sterna.stats import holm
 from sterna.verdict import Evidence
 

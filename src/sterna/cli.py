@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from sterna import catalogue, spec
-from sterna.errors import MissingPackageError, SternaError
+from sterna.errors import MissingPackageError, SpecError, SternaError
 from sterna.folder import missing
 from sterna.records import Columns
 from sterna.settings import Settings
@@ -74,15 +74,23 @@ def fit(
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
     refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
     mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,
+    curve: Annotated[str, typer.Option(help=_help("curve"))] = "",
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
     settings = Settings(  # type: ignore[call-arg]
-        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit, mitigate
+        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit, mitigate, _shares(curve)
     )
     words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
     words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}
     columns = Columns(_listed(text), _listed(label), group, domain, task)
     _fit(data, words, source, output, settings, columns)
+
+
+def _shares(written: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(written))
+    except ValueError as error:
+        raise SpecError(f"--curve takes shares between 0 and 1, such as 0.1,0.3, got '{written}'.") from error
 
 
 def _listed(written: str) -> tuple[str, ...]:

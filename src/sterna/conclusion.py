@@ -9,8 +9,9 @@ import numpy as np
 
 from sterna import breakdown, score, verdict
 from sterna.contracts import Task
+from sterna.outcomes import Outcome, Verdict
 from sterna.plan import Route
-from sterna.records import Labels, Outcome, Sealed, Verdict
+from sterna.records import Labels, Sealed
 from sterna.score import Scored
 from sterna.settings import Settings
 

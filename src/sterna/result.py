@@ -15,7 +15,7 @@ import numpy as np
 
 from sterna import files, folder
 from sterna.errors import DataError
-from sterna.records import Outcome, PartGain, Score, Verdict
+from sterna.outcomes import CurvePoint, Outcome, PartGain, Score, Verdict
 from sterna.verdict import in_words
 
 
@@ -32,6 +32,7 @@ class Result:
     warnings: tuple[str, ...]
     folder: str  # where the run lies; `folder/model` is the shipped model
     task: str = "classify"  # a file of `tasks/`
+    curve: tuple[CurvePoint, ...] = ()  # the verdict's route and floor with fewer labels, where that was asked for
 
     def __str__(self) -> str:
         found, primary = summaries(self.routes), self.verdict.figure
@@ -61,6 +62,7 @@ class Result:
             "data": dict(self.data),
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
+            "curve": [asdict(one) for one in self.curve],
         }
 
     def save(self) -> None:
@@ -149,6 +151,7 @@ def load(place: Path) -> Result:
         tuple(kept["warnings"]),
         str(place),
         kept["task"],
+        tuple(CurvePoint(**one) for one in kept.get("curve", ())),
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from sterna.contracts import Sample, Task
 from sterna.maths.seeds import derive
-from sterna.records import Labels, Score, Sealed
+from sterna.outcomes import Score
+from sterna.records import Labels, Sealed
 from sterna.stats import exact_bound, percentile_interval
 
 _COSTLY = 200_000_000  # answers that the resamples of figures of order may look at, all together: about a second

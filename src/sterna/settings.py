@@ -34,3 +34,8 @@ class Settings:
     mitigate: bool = option(
         True, "where a floor is better on the validation part, try gentler forms of the best transfer route as well"
     )
+    curve: tuple[float, ...] = option(
+        (),
+        "shares of the labels with which route and floor are compared again (0.1, 0.3): where transfer stops paying",
+        Range(0, 1, low_open=True, high_open=True),
+    )

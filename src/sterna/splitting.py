@@ -105,6 +105,20 @@ def split(
     return Split(rest, watched, held, seed)
 
 
+def thinned(split: Split, strata: Strata, share: float) -> Split:
+    """The split with a share of its training and validation examples; the held-out part stays.
+
+    Of each stratum the same share, at least one, and smaller shares lie within larger ones.
+    """
+    kept = []
+    for name, rows in (("train", split.train), ("validation", split.validation)):
+        order = np.random.default_rng(derive(split.seed, "share", name)).permutation(rows)
+        numbers = strata.numbers[order]
+        chosen = [order[numbers == one][: max(1, round(share * int((numbers == one).sum())))] for one in set(numbers)]
+        kept.append(np.sort(np.concatenate(chosen)) if chosen else rows)
+    return Split(kept[0], kept[1], split.test, split.seed)
+
+
 def to_json(split: Split, loaded: Loaded) -> dict[str, Any]:
     """The split with the name, class and digest of each example, so that it can be held against the data later."""
     parts = {"train": split.train, "validation": split.validation, "test": split.test}

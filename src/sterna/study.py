@@ -18,12 +18,27 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from sterna import desk, estimators, files, folder, mixing, opening, plan, route, score, shipping, splitting
+from sterna import (
+    curve,
+    desk,
+    estimators,
+    files,
+    folder,
+    intake,
+    mixing,
+    opening,
+    plan,
+    route,
+    score,
+    shipping,
+    splitting,
+)
 from sterna.conclusion import Conclusion, Trial, conclude, losing
 from sterna.contracts import Task
 from sterna.desk import Desk
 from sterna.environment import environment
 from sterna.errors import SpecError, TrainingError
+from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
 from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Table, Training
 from sterna.result import Result
@@ -82,11 +97,11 @@ def fit(
     """
     chosen, watch = plan.settings(settings), watch or Watch()
     plan.schedule(schedule)
-    loaded, related = _data(str(data), source, columns or Columns(), chosen, watch)
+    loaded, related = intake.opened(str(data), source, columns or Columns(), chosen, watch)
     table = loaded.table
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
     routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
-    mark = plan.fingerprint(routes, chosen, _digest(loaded) + (_digest(related) if related else ""))
+    mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / _slug(_called(Path(str(data))))
     finished = _finished(place, mark)
     if finished is not None:
@@ -146,23 +161,39 @@ class Study:
         conclusion = conclude(trials, self.settings, self.task, self.loaded.table.classes)
         if conclusion.hidden:
             self._warn(conclusion.hidden)
-        return self._ship(conclusion, trials)
+        return self._ship(conclusion, trials, self._curve(conclusion, trials))
 
-    def _trials(self, routes: Sequence[Route]) -> list[Trial]:
-        """Routes at all seeds."""
+    def _curve(self, conclusion: Conclusion, trials: list[Trial]) -> tuple[CurvePoint, ...]:
+        """The verdict's route and floor again, with fewer labels; after everything is chosen."""
+        names = (conclusion.verdict.route, conclusion.verdict.floor)
+        routes = tuple({one.route.name: one.route for one in trials if one.route.name in names}.values())
+        found = []
+        for share in (*sorted(self.settings.curve), 1.0) if self.settings.curve else ():
+            thin = trials if share == 1 else self._trials(routes, share)
+            route, floor = ([one for one in thin if one.route.name == name] for name in names)
+            splits = [self._split(seed, share) for seed in range(self.settings.seeds)]
+            labels = round(sum(len(one.train) + len(one.validation) for one in splits) / len(splits))
+            found.append(curve.point(share, labels, route, floor, self.task, self.loaded.table.classes))
+        points = tuple(one for one in found if one is not None)
+        if points:
+            self.watch.say(curve.sentence(points, *names))
+        return points
+
+    def _trials(self, routes: Sequence[Route], share: float = 1.0) -> list[Trial]:
+        """Routes at all seeds, with a share of the labels."""
         trials = []
         labels, domains = self.loaded.table.labels, self.loaded.domains
         domains = domains if len(domains) else np.full(len(labels), "")
         for seed in range(self.settings.seeds):
-            split = self._split(seed)
+            split = self._split(seed, share)
             sealed, judged = Sealed(labels[split.test]), labels[split.validation]
             for chosen in routes:
-                ran = self._run(chosen, seed, split)
+                ran = self._run(chosen, seed, split, share)
                 if ran is not None:
                     trials.append(Trial(chosen, seed, *ran, judged, split.test, sealed, domains[split.test]))
         return trials
 
-    def _ship(self, conclusion: Conclusion, trials: list[Trial]) -> Result:
+    def _ship(self, conclusion: Conclusion, trials: list[Trial], points: tuple[CurvePoint, ...]) -> Result:
         """Save the model, the held-out predictions and the result, the result last."""
         result = Result(
             conclusion.outcomes,
@@ -174,6 +205,7 @@ class Study:
             tuple(self.warnings),
             str(self.place),
             self.loaded.table.task,
+            points,
         )
         chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = self._split(chosen.seed)
@@ -194,7 +226,7 @@ class Study:
 
     def _fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
-        last = self._desk(chosen, seed, self._split(seed)).last()
+        last = self._desk(chosen, seed, self._split(seed), self._folder(chosen, seed)).last()
         encoder = route.fitted(self.encoders[chosen.encoder], last.training.target)
         network = route.start(chosen, encoder, last)
         network.load_state_dict(load_file(str(self._folder(chosen, seed) / "weights.safetensors")))
@@ -220,40 +252,49 @@ class Study:
             "sizes": {name: len(rows) for name, rows in parts.items()},
             "classes": list(table.classes),
             "counts": counts,
-            "digest": _digest(self.loaded),
+            "digest": intake.digest(self.loaded),
             "findings": findings,
             "source": self.related.origin if self.related else None,
             "refit": len(split.train) + len(split.validation) <= self.settings.refit,
         }
 
-    def _split(self, seed: int) -> Split:
-        kept = self.place / "splits" / f"seed{seed}.json"
-        if kept.exists():
-            return splitting.from_json(files.read_json(kept), self.loaded)
-        wanted = self.settings
+    @functools.cached_property
+    def _strata(self) -> Strata:
         table = self.loaded.table
         numbers = self.task.strata(table.labels, len(table.classes))
         strict = table.task == "classify"
         names = table.classes if strict else tuple(map(str, range(int(numbers.max(initial=0)) + 1)))
+        return Strata(numbers, names, strict)
+
+    def _split(self, seed: int, share: float = 1.0) -> Split:
+        if share < 1:
+            return splitting.thinned(self._split(seed), self._strata, share)
+        kept = self.place / "splits" / f"seed{seed}.json"
+        if kept.exists():
+            return splitting.from_json(files.read_json(kept), self.loaded)
+        wanted = self.settings
         split = splitting.split(
             self.loaded,
             seed=seed,
             test=wanted.test,
             validation=wanted.validation,
             shots=wanted.shots,
-            strata=Strata(numbers, names, strict),
+            strata=self._strata,
         )
         files.write_json(kept, splitting.to_json(split, self.loaded))
         return split
 
-    def _run(self, chosen: Route, seed: int, split: Split) -> tuple[np.ndarray, np.ndarray, float] | None:
+    def _run(
+        self, chosen: Route, seed: int, split: Split, share: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Test probabilities, validation probabilities and seconds of one route; None when it cannot be trained."""
-        folder = self._folder(chosen, seed)
+        folder = self._folder(chosen, seed, share)
         done = folder / "done.json"
         if not done.exists():
             title = f"{chosen.name}, seed {seed}" if self.settings.seeds > 1 else chosen.name
+            title += f", {100 * share:g} % of the labels" if share < 1 else ""
             try:
-                ran = route.run(chosen, self._desk(chosen, seed, split, title))
+                ran = route.run(chosen, self._desk(chosen, seed, split, folder, title))
             except TrainingError as error:
                 self._warn(f"{title}: {error}")
                 return None
@@ -264,13 +305,12 @@ class Study:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
             return arrays["test"], arrays["validation"], float(kept["seconds"])
 
-    def _desk(self, chosen: Route, seed: int, split: Split, title: str = "") -> Desk:
+    def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table
         target, weights = self._learnt(chosen, split.train)
         both = np.union1d(split.train, split.validation)
         whole = self._learnt(chosen, both) if len(both) <= self.settings.refit else None
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
-        folder = self._folder(chosen, seed)
         return Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
             Training(target, table.take(split.validation)),
@@ -297,8 +337,9 @@ class Study:
         self.joined = True
         return target, weights
 
-    def _folder(self, chosen: Route, seed: int) -> Path:
-        return self.place / "routes" / f"{_slug(chosen.name)}-{seed}"
+    def _folder(self, chosen: Route, seed: int, share: float = 1.0) -> Path:
+        part = f"-{share:g}" if share < 1 else ""
+        return self.place / "routes" / f"{_slug(chosen.name)}-{seed}{part}"
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
@@ -334,32 +375,6 @@ def _where(title: str, at: Any) -> str:
     return f"{title}: {at.phase}, epoch {at.epoch}{judged}"
 
 
-def _data(
-    data: str, source: str | Path | None, columns: Columns, settings: Settings, watch: Watch
-) -> tuple[Loaded, Loaded | None]:
-    """The target and its source, from two data sets or from the domains of one."""
-    loaded = _opened(data, columns, watch, "checking the data")
-    if settings.domain:
-        if source:
-            raise SpecError(
-                "the source is either another data set (--source) or other domains, not both; leave one out."
-            )
-        target, others = mixing.by_domain(loaded, settings.domain)
-        watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
-        return target, others
-    return loaded, _opened(str(source), columns, watch, "checking the source") if source else None
-
-
-def _opened(reference: str, columns: Columns, watch: Watch, what: str) -> Loaded:
-    loaded = opening.open_data(reference, columns, lambda done, total: watch.advance(what, done, total))
-    table = loaded.table
-    nouns = {"classify": "classes", "multilabel": "labels", "regress": "columns of numbers", "tag": "tags"}
-    watch.say(f"{reference}: {len(table)} examples, {len(table.classes)} {nouns[table.task]} (task {table.task}).")
-    for finding in loaded.findings:
-        watch.say(finding.sentence)
-    return loaded
-
-
 def _finished(place: Path, mark: str) -> Result | None:
     """The result of this very run, when it lies finished at `place`.
 
@@ -372,17 +387,6 @@ def _finished(place: Path, mark: str) -> Result | None:
     if files.read_json(place / PLAN)["fingerprint"] != mark:
         raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
     return load_result(place) if (place / "result.json").exists() else None
-
-
-def _digest(loaded: Loaded) -> str:
-    """A digest of the items, labels and classes of a data set."""
-    table = loaded.table
-    made = hashlib.blake2b(repr((table.task, table.classes)).encode(), digest_size=16)
-    labels = np.concatenate(table.labels) if table.labels.dtype == object else table.labels
-    made.update(np.ascontiguousarray(labels).tobytes())
-    for row in table.rows:
-        made.update(table.items.digest(int(row)).encode())
-    return made.hexdigest()
 
 
 def _slug(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sterna.errors import SpecError
 from sterna.maths.seeds import derive
-from sterna.records import Verdict
+from sterna.outcomes import Verdict
 from sterna.stats import (
     Paired,
     align,

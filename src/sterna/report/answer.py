@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sterna.records import Verdict
+from sterna.outcomes import Verdict
 from sterna.report import numbers
 from sterna.report.drawing import Chart, Scale, padded
 from sterna.report.material import Material

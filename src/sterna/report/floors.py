@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sterna.records import PartGain, Verdict
+from sterna.outcomes import PartGain, Verdict
 from sterna.report import numbers
 from sterna.report.answer import interval_chart
 from sterna.report.drawing import Chart, Scale, padded

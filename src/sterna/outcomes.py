@@ -1,0 +1,81 @@
+"""What a run found, as records: figures with intervals, verdicts, gains in parts. Nothing here computes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One route at one seed, measured on the held-out part. Its fields are the entries of `result.json`."""
+
+    name: str
+    encoder: str
+    tune: str
+    loss: str
+    seed: int
+    n: int  # held-out examples
+    seconds: float
+    metrics: Mapping[str, Score]
+    validation: Mapping[str, float]  # what the route was chosen by
+    floor: bool  # True: uses no pretrained weights
+
+
+@dataclass(frozen=True)
+class PartGain:
+    """The gain of transfer in one class or subgroup."""
+
+    kind: str  # "class" or "group"
+    name: str
+    gain: float  # 0.01 = one point
+    low: float
+    high: float
+    n: int
+    p_value: float
+    adjusted: float = 1.0  # p value after Holm's correction over the parts of this kind
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to «did transfer help here?», with its evidence. Gains are in `figure`, 0.01 = one point."""
+
+    answer: Literal["helps", "hurts", "equivalent", "undecided"]
+    route: str
+    floor: str
+    gain: float
+    low: float
+    high: float
+    n: int
+    needed: int | None  # held-out examples that would settle an undecided answer
+    p_value: float  # first seed: McNemar's exact test of zeros and ones, else a paired sign-flip permutation test
+    sentence: str
+    figure: str = "accuracy"  # the task's primary one
+    loss_gain: float = 0.0  # loss of the floor minus loss of the route: positive where transfer helps
+    loss_low: float = 0.0
+    loss_high: float = 0.0
+    parts: tuple[PartGain, ...] = ()
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The gain of transfer with a share of the labels. Figures are in the task's primary one."""
+
+    share: float
+    labels: int  # training and validation examples, the mean over seeds
+    route: float
+    floor: float
+    gain: float
+    low: float
+    high: float
+    n: int
