@@ -136,3 +136,32 @@ def test_one_domain_is_the_target_and_the_others_its_source():
 def test_a_domain_that_cannot_be_the_target(names, wanted, sentence):
     with pytest.raises(DataError, match=sentence):
         mixing.by_domain(Regions(*names), wanted)
+
+
+def test_a_weight_for_each_source_example():
+    joined, weights, finding = mixing.join(TARGET, SOURCE, np.array([0.5, 0.0, 9.0]))
+    assert [joined.items.read(int(row), 0) for row in joined.rows] == ["a", "b", "c", "x"]
+    assert weights.tolist() == [1, 1, 1, 0.5]
+    assert weights.dtype == np.float32
+    assert finding.sentence == (
+        "1 source examples join the training part at weight 0.5; 1 of weight 0 and 1 of classes the target lacks are "
+        "left out."
+    )
+    _, weights, finding = mixing.join(TARGET, SOURCE, np.array([0.5, 0.25, 9.0]))
+    assert weights.tolist() == [1, 1, 1, 0.5, 0.25]
+    assert "at weights 0.25 to 0.5; 1 of classes" in finding.sentence
+
+
+def test_a_source_of_weight_0_stays_out():
+    joined, weights, finding = mixing.join(TARGET, SOURCE, 0.0)
+    assert joined is TARGET
+    assert weights.tolist() == [1, 1, 1]
+    assert finding.sentence == "The source stays out: its weight is 0."
+
+
+def test_usable_examples_come_in_the_targets_numbers():
+    kept, labels = mixing.usable(SOURCE, TARGET)
+    assert kept.tolist() == [0, 1]
+    assert labels.tolist() == [0, 1]
+    with pytest.raises(DataError, match="none of the target's classes"):
+        mixing.usable(table(Words("x"), [0], ("car",)), TARGET)

@@ -248,7 +248,7 @@ def test_words_are_tagged(bert: str, tmp_path: Path) -> None:
     assert (found["task"], found["data"]["classes"]) == ("tag", ["O", "B-LOC", "B-PER"])
     assert figure(result) > 0.8
     held = lines(tmp_path / "run/predictions.csv")
-    assert list(held[0]) == ["item", "word", "truth", "prediction", "probability"]
+    assert list(held[0]) == ["item", "place", "word", "truth", "prediction", "probability"]
     answers = sterna.predict(tmp_path / "run/model", "the actors by the sea theatre")
     assert answers.labels == ("O", "B-PER", "O", "O", "O", "B-LOC")
     model = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "run/model")

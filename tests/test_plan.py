@@ -113,7 +113,7 @@ def test_each_kind_of_data_has_its_floors():
         "hf:x",
         "spectrogram:log_mel",
     ]
-    assert [one.name for one in of("words", "tag", encoder="hf:x", tune="probe")] == ["probe", "scratch"]
+    assert [one.name for one in of("words", "tag", encoder="hf:x", tune="probe")] == ["probe", "scratch", "window"]
 
 
 def test_the_objective_is_what_the_task_names():

@@ -387,15 +387,15 @@ def test_lines_of_regress() -> None:
 
 def test_lines_of_tag() -> None:
     sealed = Sealed(_tags([0, 1], [2]))
-    head = ["item", "word", "truth", "prediction", "probability"]
-    assert held_out_rows(TASKS["tag"], ["x", "y"], TAGS, np.eye(5)[[0, 1, 1]], sealed) == [
+    head = ["item", "place", "word", "truth", "prediction", "probability"]
+    assert held_out_rows(TASKS["tag"], ["x", "y"], TAGS, np.eye(5)[[0, 1, 1]], sealed, ["met", "Ann", "Lee"]) == [
         head,
-        ["x", "0", "O", "O", "1.000000"],
-        ["x", "1", "B-PER", "B-PER", "1.000000"],
-        ["y", "0", "I-PER", "B-PER", "1.000000"],
+        ["x", "0", "met", "O", "O", "1.000000"],
+        ["x", "1", "Ann", "B-PER", "B-PER", "1.000000"],
+        ["y", "0", "Lee", "I-PER", "B-PER", "1.000000"],
     ]
     assert TASKS["tag"].rows(["x", "x", "y"], TAGS, np.eye(5)[[0, 1, 1]], np.zeros(0)) == [
-        [cell for cell in head if cell != "truth"],
+        [cell for cell in head if cell not in ("truth", "word")],
         ["x", "0", "O", "1.000000"],
         ["x", "1", "B-PER", "1.000000"],
         ["y", "0", "B-PER", "1.000000"],

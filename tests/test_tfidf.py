@@ -63,7 +63,20 @@ def test_the_penalty_is_chosen_on_the_validation_part() -> None:
     wrong = given(validation=(TEXTS, 1 - LABELS))  # the more it learns the worse it is
     assert Tfidf().fit(wrong)[-1].C == 0.5
     assert Tfidf().fit(given())[-1].C == 128
-    assert Tfidf().fit(given(validation=([], LABELS[:0])))[-1].C == 8
+    # Without one, on folds of the training texts; where there are none either, the middle.
+    assert Tfidf().fit(given(validation=([], LABELS[:0])))[-1].C == 128
+    two = given([TEXTS[0], TEXTS[-1]], np.array([0, 1]), validation=([], LABELS[:0]))
+    assert Tfidf().fit(two)[-1].C == 8
+
+
+def test_a_handful_of_validation_examples_does_not_choose_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    misled = given(validation=(TEXTS[:1], 1 - LABELS[:1]))  # alone it asks for the strongest penalty
+    assert Tfidf().fit(misled)[-1].C > 0.5
+    monkeypatch.setattr(tfidf, "ENOUGH", 0)
+    assert Tfidf().fit(misled)[-1].C == 0.5
+    monkeypatch.undo()
+    settled = Tfidf().settled(Tfidf().fit(given()))
+    assert settled.inverse_penalties == (128.0,)
 
 
 def test_a_weight_of_two_is_a_text_twice() -> None:

@@ -27,7 +27,7 @@ from sterna.network import Network
 
 CAM = "Grad-CAM"
 PATCHES = "gradient x activation of patches"
-COARSEST = 2  # places on a side below which a map says nothing of where
+FINE, COARSEST = 4, 2  # places on a side that are wanted, and those below which a map says nothing of where
 SPECIAL = 8  # tokens before those of the patches: of the class, of registers
 Answer = Callable[[Sequence[Any]], np.ndarray]
 """Raw items -> (n, k) answers."""
@@ -46,7 +46,8 @@ def visual(network: Network, inputs: Tensor, targets: np.ndarray) -> Heat | None
     """What speaks for a class in each picture, read off the last stage whose outputs still have places.
 
     Stages behind which only one token is read (that of the class) take no gradient from the patches; the stage before
-    them is read then. None where no stage has places: one stage in all, or features without a grid.
+    them is read then. So it is where maps have shrunk to under 4 x 4 places and an earlier one has more. None where no
+    stage has places: one stage in all, or features without a grid.
 
     Args:
         network: in evaluation mode.
@@ -54,19 +55,20 @@ def visual(network: Network, inputs: Tensor, targets: np.ndarray) -> Heat | None
         targets: (b,) int64, the class whose score is explained.
     """
     outputs = _outputs(network, inputs)
-    names = list(network.stages)
-    for stop in range(network.depth, 0, -1):
-        value = outputs[stop - 1]
-        grid = _grid(value.shape, inputs.shape)
-        if grid is None:
-            continue
-        slope = _slope(network, stop, value, torch.from_numpy(targets))
-        value, slope = grid.maps(value), grid.maps(slope)
-        if bool(slope.any()):
-            places = _cam(value, slope) if grid.method == CAM else (value * slope).sum(dim=1).relu()
-            most = places.amax(dim=(1, 2), keepdim=True)
-            scaled = torch.where(most > 0, places / most.clamp_min(1e-30), 0)
-            return Heat(scaled.cpu().numpy(), names[stop - 1], grid.method)
+    grids = [_grid(value.shape, inputs.shape) for value in outputs]
+    for least in (FINE, COARSEST):
+        for place in reversed(range(network.depth)):
+            grid = grids[place]
+            if grid is None or min(grid.rows, grid.columns) < least:
+                continue
+            value, slope = (
+                grid.maps(one) for one in (outputs[place], _slope(network, place + 1, outputs[place], targets))
+            )
+            if bool(slope.any()):
+                found = _cam(value, slope) if grid.method == CAM else (value * slope).sum(dim=1).relu()
+                most = found.amax(dim=(1, 2), keepdim=True)
+                scaled = torch.where(most > 0, found / most.clamp_min(1e-30), 0)
+                return Heat(scaled.cpu().numpy(), list(network.stages)[place], grid.method)
     return None
 
 
@@ -122,12 +124,12 @@ def _outputs(network: Network, inputs: Tensor) -> list[Tensor]:
     return found
 
 
-def _slope(network: Network, stop: int, value: Tensor, targets: Tensor) -> Tensor:
+def _slope(network: Network, stop: int, value: Tensor, targets: np.ndarray) -> Tensor:
     """The derivative of the targets' scores in the outputs of the first `stop` stages."""
     with torch.enable_grad():
         leaf = value.detach().clone().requires_grad_(True)
         scores = network.suffix(stop)(leaf.clone()).logits
-        chosen = scores.gather(1, targets.to(scores.device)[:, None]).sum()
+        chosen = scores[torch.arange(len(scores)), torch.from_numpy(targets)].sum()
         (found,) = torch.autograd.grad(chosen, leaf, allow_unused=True)
     return torch.zeros_like(value) if found is None else found
 

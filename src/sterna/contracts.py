@@ -68,11 +68,16 @@ class Task(Protocol):
         """The primary figure by its name and "loss", without intervals, for choosing on the validation part; fast."""
 
     def rows(
-        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        answers: np.ndarray,
+        labels: Labels,
+        words: Sequence[str] = (),
     ) -> list[list[str]]:
         """The lines of `predictions.csv`, its header first; without the truth where `labels` is empty.
 
-        For tag without labels, `names` are given once for each word.
+        For tag, `words` are those of all items, one after another; without labels, `names` are given once for each.
         """
 
 

@@ -36,6 +36,7 @@ TRUSTED = (
     "sterna.rows.Standardised",
     "sterna.shallow.tfidf.OnePerLabel",
     "sterna.shallow.tfidf.SideBySide",
+    "sterna.shallow.window.Look",
 )
 LINKS = ("softmax", "sigmoid", "identity")
 
@@ -110,7 +111,8 @@ def answers(estimator: Any, items: Sequence[Any], task: str, k: int) -> np.ndarr
     Args:
         estimator: `predict_proba` and `classes_` for classify, `predict_proba` for multilabel, `predict` for regress.
         items: raw items, as `Items.read` gives them.
-        task: classify (probabilities that add up to 1), multilabel (a probability for each label) or regress (values).
+        task: classify (probabilities that add up to 1), multilabel (a probability for each label) or
+            regress (values); for tag, all words of all items have rows of their own.
         k: classes, labels or values. A class that the estimator has never seen gets probability 0.
     """
     if task == "regress":

@@ -85,9 +85,6 @@ class Gallery:
                 entry["text"] = _cut(told(raw, part.items), BRIEF if brief else TEXT)
 
 
-
-
-
 def told(raw: Any, items: Items) -> str:
     """An item that is no picture, in words."""
     if isinstance(raw, str):

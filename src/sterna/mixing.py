@@ -87,11 +87,41 @@ def _selected(loaded: Loaded, which: np.ndarray) -> Loaded:
     )
 
 
-def join(target: Table, source: Table, weight: float) -> tuple[Table, np.ndarray, Finding]:
+def join(target: Table, source: Table, weight: float | np.ndarray) -> tuple[Table, np.ndarray, Finding]:
     """The target's training part with the source examples of the same classes behind it.
 
-    Returns the joined table, a weight for each of its examples (1 for target, `weight` for source) and what was done,
-    in a sentence. Raises `DataError` when the two hold other kinds of items or labels, and when no class name agrees.
+    Returns the joined table, a weight for each of its examples (1 for target) and what was done, in a sentence. Source
+    examples of weight 0 are left out; where that is all of them, the table is the target's own.
+
+    Args:
+        target, source: of the same kind of items and labels.
+        weight: of a source example against a target example; one number, or (n,) one for each source example.
+
+    Raises `DataError` when the two hold other kinds of items or labels, and when no class name agrees.
+    """
+    kept, labels = usable(source, target)
+    each = np.broadcast_to(np.asarray(weight, dtype=np.float32), (len(source),))[kept]
+    kept, labels, each, known = kept[each > 0], labels[each > 0], each[each > 0], len(kept)
+    if not len(kept):
+        return (
+            target,
+            np.ones(len(target), dtype=np.float32),
+            Finding("source", "The source stays out: its weight is 0."),
+        )
+    if source.items is target.items:
+        items, rows = target.items, np.concatenate([target.rows, source.rows[kept]])
+    else:
+        items = JoinedItems((target.items, _aligned(source.items, target.items)))
+        rows = np.concatenate([target.rows, source.rows[kept] + len(target.items)])
+    joined = replace(target, items=items, rows=rows, labels=np.concatenate([target.labels, labels]))
+    weights = np.concatenate([np.ones(len(target), dtype=np.float32), each])
+    return joined, weights, Finding("source", _sentence(each, known - len(kept), len(source) - known))
+
+
+def usable(source: Table, target: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the source examples of the target's classes, and their labels in the target's numbers.
+
+    Raises `DataError` as `join`.
     """
     _check_alike(target, source)
     kept, labels = _mapped(source, target)
@@ -100,17 +130,16 @@ def join(target: Table, source: Table, weight: float) -> tuple[Table, np.ndarray
             f"the source has none of the target's classes: it has {', '.join(source.classes[:5])}; "
             f"rename its classes to some of {', '.join(target.classes[:5])}."
         )
-    if source.items is target.items:
-        items, rows = target.items, np.concatenate([target.rows, source.rows[kept]])
-    else:
-        items = JoinedItems((target.items, _aligned(source.items, target.items)))
-        rows = np.concatenate([target.rows, source.rows[kept] + len(target.items)])
-    joined = replace(target, items=items, rows=rows, labels=np.concatenate([target.labels, labels]))
-    weights = np.concatenate([np.ones(len(target)), np.full(len(kept), weight)]).astype(np.float32)
-    left = len(source) - len(kept)
-    sentence = f"{len(kept)} source examples join the training part at weight {weight:g}"
-    sentence += f"; {left} of classes the target lacks are left out." if left else "."
-    return joined, weights, Finding("source", sentence)
+    return kept, labels
+
+
+def _sentence(each: np.ndarray, without: int, unknown: int) -> str:
+    low, high = float(each.min()), float(each.max())
+    weight = f"weight {low:.3g}" if low == high else f"weights {low:.3g} to {high:.3g}"
+    left = [f"{without} of weight 0"] if without else []
+    left += [f"{unknown} of classes the target lacks"] if unknown else []
+    told = f"{len(each)} source examples join the training part at {weight}"
+    return f"{told}; {' and '.join(left)} are left out." if left else f"{told}."
 
 
 def _aligned(source: Items, target: Items) -> Items:

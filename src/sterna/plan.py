@@ -18,7 +18,7 @@ CLASSICAL = {  # the floor's features for each kind of data, under a linear mode
     "audio": "spectrogram:log_mel",
 }
 TUNES = "probe, partial"  # where neither a policy nor a method is named
-SHALLOW = {"text": "tfidf", "row": "boosting, linear"}  # floors on raw items
+SHALLOW = {"text": "tfidf", "row": "boosting, linear", "words": "window"}  # floors on raw items
 NETWORKS = ("image", "text", "words", "audio")  # kinds of data that networks with stages are trained on from scratch
 
 

@@ -30,6 +30,7 @@ class Predictions:
     answers: np.ndarray  # (n, k) probabilities or numbers; for tags, one row for each word
     unreadable: tuple[str, ...]  # items that could not be opened, left out
     task: str = "classify"
+    words: tuple[str, ...] = ()  # for tags, one for each row of answers
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -45,7 +46,8 @@ class Predictions:
         """A CSV: the item, what is predicted, and the probability of each class where there are classes."""
         task = folder.load("tasks", self.task)()
         text = io.StringIO()
-        csv.writer(text).writerows(task.rows(self.names, self.classes, self.answers, np.zeros(0, dtype=np.int64)))
+        none = np.zeros(0, dtype=np.int64)
+        csv.writer(text).writerows(task.rows(self.names, self.classes, self.answers, none, self.words))
         files.write_text(Path(place), text.getvalue())
 
 
@@ -72,8 +74,9 @@ def predict(
     answers = _answers(fitted, found, show)
     task = folder.load("tasks", fitted.task)()
     each = [task.answers(logits) for logits in answers]
-    names = _names(found, [len(one) if fitted.task == "tag" else 1 for one in each])
-    return Predictions(names, fitted.classes, np.concatenate(each), unreadable, fitted.task)
+    counts = [len(one) if fitted.task == "tag" else 1 for one in each]
+    words = _words(found, counts) if fitted.task == "tag" else ()
+    return Predictions(_names(found, counts), fitted.classes, np.concatenate(each), unreadable, fitted.task, words)
 
 
 def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
@@ -84,7 +87,9 @@ def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
     classes, task = tuple(config["label_names"]), config["sterna"]["task"]
     answers = estimators.answers(estimators.load(place / ESTIMATOR), raw, task, len(classes))
     show(len(found), len(found))
-    return Predictions(_names(found, [1] * len(found)), classes, answers, unreadable, task)
+    counts = [len(one) if task == "tag" else 1 for one in raw]
+    words = _words(found, counts) if task == "tag" else ()
+    return Predictions(_names(found, counts), classes, answers, unreadable, task, words)
 
 
 def _aligned(found: Items, columns: Sequence[Column]) -> Items:
@@ -113,6 +118,11 @@ def _answers(fitted: Fitted, items: Items, show: Show) -> list[np.ndarray]:
 
 def _names(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
     return tuple(items.name(row) for row, count in enumerate(counts) for _ in range(count))
+
+
+def _words(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
+    """The words that are answered for; those beyond what the network takes are not."""
+    return tuple(word for row, count in enumerate(counts) for word in items.read(row, 0)[:count])
 
 
 def _gathered(given: Sequence[str], modality: str) -> tuple[Items, tuple[str, ...]]:

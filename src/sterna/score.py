@@ -67,7 +67,12 @@ def measure(
 
 
 def held_out_rows(
-    task: Task, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, sealed: Sealed
+    task: Task,
+    names: Sequence[str],
+    classes: Sequence[str],
+    answers: np.ndarray,
+    sealed: Sealed,
+    words: Sequence[str] = (),
 ) -> list[list[str]]:
     """The lines of `predictions.csv`, its header first; see `Task.rows`.
 
@@ -77,8 +82,9 @@ def held_out_rows(
         classes: (k,) names.
         answers: (n, k); for tag, those of all words.
         sealed: their labels; written down after every choice has been made.
+        words: for tag, of all items.
     """
-    return task.rows(names, classes, answers, sealed.open_for_scoring())
+    return task.rows(names, classes, answers, sealed.open_for_scoring(), words)
 
 
 def _resampled(sample: Sample, n: int, size: int, draws: int, seed: int) -> np.ndarray:

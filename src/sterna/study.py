@@ -216,7 +216,8 @@ class Study:
         else:
             shipping.ship(self._fitted(chosen.route, chosen.seed), held, self.place, result)
         names = [table.items.name(int(row)) for row in held.rows]
-        lines = score.held_out_rows(self.task, names, table.classes, chosen.test, chosen.sealed)
+        words = [one for row in held.rows for one in table.items.read(int(row), 0)] if table.task == "tag" else ()
+        lines = score.held_out_rows(self.task, names, table.classes, chosen.test, chosen.sealed, words)
         shipping.write_predictions(self.place, lines)
         result.save()
         for name in ("weights.safetensors", shipping.ESTIMATOR):

@@ -10,7 +10,7 @@ from PIL import Image
 
 SIDE = 96  # pixels of the long side
 QUALITY = 70  # of JPEG
-HEAT = (255, 72, 0)  # orange red, which few photos are full of
+HEAT = (255, 72, 0)  # drawn over a grey picture, since photos may be full of any colour
 COVER = 0.65  # of the picture under the greatest heat
 
 
@@ -27,15 +27,14 @@ def uri(picture: Image.Image, side: int = SIDE) -> str:
 
 
 def heated(frame: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
-    """A frame with heat drawn over it.
+    """A frame in grey with heat drawn over it.
 
     Args:
         frame: (h, w, c) uint8 as the network takes it, of 1 or 3 channels.
         heat: (y, x) in [0, 1], of any resolution; it is stretched over the frame.
         side: pixels of the long side of what is drawn.
     """
-    grey = frame.shape[2] == 1
-    picture = Image.fromarray(frame[:, :, 0] if grey else frame).convert("RGB")
+    picture = Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame).convert("L").convert("RGB")
     scale = side / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     shown = np.asarray(picture.resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
@@ -43,5 +42,3 @@ def heated(frame: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
     cover = COVER * np.clip(np.asarray(spread), 0, 1)[:, :, None]
     mixed = shown * (1 - cover) + np.array(HEAT, dtype=np.float32) * cover
     return uri(Image.fromarray(mixed.round().astype(np.uint8)), side)
-
-

@@ -12,10 +12,13 @@ Three ways, which read more and more of the target:
   and its last-layer form. Equation: sum over fits of mean_j (p - y)'(p_j - y_j) (h'h_j + 1), over target examples j
   that the fit has not seen. The fits along a path of weakening penalties stand for checkpoints.
 
-Only the third reads labels, and so only it can see that a label is wrong.
+Only the third reads labels, and so only it can see that a label is wrong. On 500 source digits beside 100 labelled target
+digits, with half of the source labels wrong, the best half by gradient reached 91.0 %, all 87.6 % and the target alone
+88.7 %; with half of the source inverted and wrongly labelled the best half by similarity reached 92.8 %, all 88.3 %.
 
-When not to use: with a handful of target labels, where leaving the source out, or its weight to `gate`, is safer than
-a choice of examples; importance, where the domains do not overlap.
+When not to use: where most of the source is sound; examples of low value are then the hard ones that teach most. With
+a tenth of its labels wrong, half of that source lost 3 points by any method, and nine tenths of it gained nothing. With a
+handful of target labels, where leaving the source out, or its weight to `gate`, is safer than a choice of examples.
 """
 
 from __future__ import annotations
@@ -205,7 +208,7 @@ def similarity(target: np.ndarray, source: np.ndarray, neighbours: int = NEIGHBO
 def gradient(
     target: np.ndarray, labels: Labels, source: np.ndarray, source_labels: Labels, seed: int = 0
 ) -> np.ndarray:
-    """(m,) how well each source example's gradient of the head agrees with that of target examples the head has not seen.
+    """(m,) how far a step on each source example would lower the loss of target examples the head has not seen.
 
     The heads are fitted to the target's other examples alone: a head that has learnt the source's wrong labels takes
     them for right.

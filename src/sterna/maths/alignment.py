@@ -1,7 +1,7 @@
 """How alike two representations of the same items are, whatever their rotation and scale.
 
-Papers: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414), for CKA; Song
-et al. 2012, "Feature Selection via Dependence Maximization" (JMLR 13), equation 5, for the unbiased HSIC in it.
+Papers: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414), for CKA;
+Song et al. 2012, "Feature Selection via Dependence Maximization" (JMLR 13), equation 5, for the unbiased HSIC in it.
 """
 
 from __future__ import annotations

@@ -43,12 +43,13 @@ def reliability(confidences: np.ndarray, hits: np.ndarray, bins: int = 10) -> Re
         hits: (n,) whether that is right.
         bins: at most; fewer where there are fewer examples.
     """
-    count = max(1, min(bins, len(confidences)))
-    edges = np.quantile(confidences, np.arange(1, count) / count, method="lower") if len(confidences) else np.zeros(0)
-    # An edge of the method "lower" is an example's own confidence, that of the last one of its bin but one.
+    n = len(confidences)
+    count = max(1, min(bins, n))
+    # The least confidence of each bin but the first.
+    edges = np.sort(confidences)[np.arange(1, count) * n // count]
     places = np.searchsorted(edges, confidences, side="right")
     sizes = np.bincount(places, minlength=count)
     sums = [np.bincount(places, weights=value, minlength=count) for value in (confidences, hits.astype(float))]
-    error = float(np.abs(sums[0] - sums[1]).sum() / max(len(confidences), 1))
-    rows = [(float(a / n), float(b / n), int(n)) for a, b, n in zip(*sums, sizes, strict=True) if n]
+    error = float(np.abs(sums[0] - sums[1]).sum() / max(n, 1))
+    rows = [(float(a / m), float(b / m), int(m)) for a, b, m in zip(*sums, sizes, strict=True) if m]
     return Reliability(tuple(rows), error)

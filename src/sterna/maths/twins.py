@@ -8,6 +8,7 @@ import numpy as np
 
 FEWEST = 10  # examples below which nothing can be said about how far neighbours usually are
 FAR = 3.5  # deviations below the usual distance, as Iglewicz and Hoaglin 1993 have it for outliers
+NEAR = 0.5  # of the usual distance: in hundreds of dimensions distances hardly deviate, and few deviations are little
 _SPREAD = 1.4826  # median absolute deviation -> standard deviation of a normal variable
 _LEAST = 1e-4  # distances below are those of the number format in which features are kept
 _ROWS = 512
@@ -17,8 +18,8 @@ def near_duplicates(features: np.ndarray, most: int = 1000) -> tuple[np.ndarray,
     """Pairs of examples that are far nearer to each other than neighbours are, the nearest first.
 
     The distance is the chord between features, centred and of unit length: d = sqrt(2 - 2 cosine). The usual one is the
-    median over examples of the distance to the nearest other. A pair is near when ln d lies 3.5 robust deviations
-    (median absolute ones) below it, so the limit follows the data.
+    median over examples of the distance to the nearest other. A pair is near when d is at most half of that, and ln d
+    lies 3.5 robust deviations (median absolute ones) below it: the limit follows the data.
 
     Args:
         features: (n, d), finite.
@@ -38,7 +39,7 @@ def near_duplicates(features: np.ndarray, most: int = 1000) -> tuple[np.ndarray,
     nearest = np.concatenate([block.max(axis=1) for _, block in _blocks(units)])
     logs = np.log(_chord(nearest))
     usual = float(np.median(logs))
-    limit = usual - FAR * _SPREAD * float(np.median(np.abs(logs - usual)))
+    limit = usual + min(np.log(NEAR), -FAR * _SPREAD * float(np.median(np.abs(logs - usual))))
     found, cosines = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0)]
     for start, block in _blocks(units):
         here, there = np.nonzero(block >= 1 - np.exp(2 * limit) / 2)

@@ -29,6 +29,7 @@ from sterna.report import (
     reliability,
     repeat,
     routes,
+    section,
     stages,
     wrong,
 )
@@ -72,8 +73,8 @@ def render(place: Path) -> str:
         StoreError: a file of the run is damaged or of an unknown version.
     """
     run = material.read(place)
-    made = {one: one(run) for one in sorted(SECTIONS, key=lambda one: one in LAST)}
-    shown = [section for section in map(made.__getitem__, SECTIONS) if section is not None]
+    made = {make: make(run) for make in sorted(SECTIONS, key=lambda make: make in LAST)}
+    shown = [one for one in map(made.__getitem__, SECTIONS) if one is not None]
     inline = {name: TEMPLATES.get_template(name).render() for name in ("page.css", "page.js")}
     return TEMPLATES.get_template("page.html").render(
         run=run.name,
@@ -84,6 +85,7 @@ def render(place: Path) -> str:
         version=run.result.environment.get("sterna", ""),
         policy=_policy(inline["page.css"], inline["page.js"]),
         numbers=numbers,
+        how=section.HOW,
     )
 
 

@@ -6,7 +6,8 @@ Categorization with Support Vector Machines: Learning with Many Relevant Feature
 Equation: a text becomes two vectors of length 1, side by side: one over words and runs of `words` words, one over
 runs of 2 to `characters` letters inside words. Entry of term j: (1 + ln count_j) (1 + ln((1 + n) / (1 + n_j))), where
 n_j of the n training texts hold it. On them: logistic regression (one for each label for multilabel), or ridge
-regression for numbers, with the penalty C of `inverse_penalties` that has the smallest loss on the validation part.
+regression for numbers, with the penalty C of `inverse_penalties` that has the smallest loss on the validation part, and
+in folds of the training part where that is small.
 
 A pair of texts becomes [a, b, a * b, |a - b|] over one vocabulary, so that a linear model sees what the two share.
 
@@ -25,6 +26,7 @@ on languages written without spaces, set `words=1`: the letter runs carry the in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,8 +39,11 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from sterna.contracts import Examples, Given
 from sterna.errors import DataError, TrainingError
+from sterna.maths.folds import folds
+from sterna.maths.seeds import derive
 from sterna.spec import Range, method, option
 
+ENOUGH = 100  # validation examples that choose alone
 PLACES = 2**16  # of each kind of term
 TOKEN = r"\w+|[^\w\s]"
 STOP = 2e-5  # largest entry of the gradient of the mean loss
@@ -63,8 +68,8 @@ class Tfidf:
     def fit(self, given: Given) -> Pipeline:
         """A fitted pipeline from raw texts, or pairs of them, to answers.
 
-        Without a validation part the middle of `inverse_penalties` is taken. Raises `DataError` for texts without a
-        word, `TrainingError` for examples of a single class.
+        Where examples are too few for folds and there is no validation part, the middle of `inverse_penalties` is
+        taken. Raises `DataError` for texts without a word, `TrainingError` for examples of a single class.
         """
         texts = list(given.target.inputs)
         if given.task == "classify" and len(np.unique(given.target.labels)) < 2:
@@ -82,6 +87,13 @@ class Tfidf:
         model = self._chosen(given, seen, checked)
         return Pipeline([("features", features), ("model", model)])
 
+    def settled(self, model: Pipeline) -> Tfidf:
+        """The same with the penalty that a fit has chosen."""
+        chosen = model["model"]
+        if isinstance(chosen, Ridge):
+            return replace(self, inverse_penalties=(1 / chosen.alpha,))  # type: ignore[type-var]
+        return replace(self, inverse_penalties=(float(getattr(chosen, "logistic", chosen).C),))  # type: ignore[type-var]
+
     def _features(self, *, paired: bool) -> Pipeline:
         shared = {"n_features": PLACES, "alternate_sign": False, "norm": None, "dtype": np.float32}
         kinds = [("words", HashingVectorizer(ngram_range=(1, self.words), token_pattern=TOKEN, **shared))]
@@ -95,8 +107,16 @@ class Tfidf:
         return Pipeline([("terms", joined), ("there", VarianceThreshold())])
 
     def _chosen(self, given: Given, seen: Any, checked: Any) -> Any:
-        """The model of the penalty with the smallest validation loss; ties go to the stronger one."""
+        """The model of the penalty with the smallest validation loss; ties go to the stronger one.
+
+        Few validation examples can favour any penalty: training examples count then too, each judged without its fold.
+        """
         values = sorted(self.inverse_penalties)
+        pairs = []
+        if len(values) > 1 and len(given.validation.labels) < ENOUGH:
+            pairs = folds(given.target.labels, given.target.weights, given.task, derive(given.seed, "folds"))
+        if pairs:
+            return self._divided(given, seen, checked, pairs)
         if checked is None or len(values) == 1:
             return self._model(given, values[len(values) // 2], seen)
         best, least = None, np.inf
@@ -107,6 +127,23 @@ class Tfidf:
                 break
             best, least = model, loss
         return best
+
+    def _divided(self, given: Given, seen: Any, checked: Any, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
+        """The same, by cross-validation within the training part and by the validation part where there is one."""
+        target, values = given.target, sorted(self.inverse_penalties)
+        losses = np.zeros(len(values))
+        for learn, judge in pairs:
+            part, other = (
+                replace(target, inputs=(), labels=target.labels[at], weights=target.weights[at])
+                for at in (learn, judge)
+            )
+            fits = (self._model(replace(given, target=part), value, seen[learn]) for value in values)
+            losses += [len(judge) * _loss(model, seen[judge], other, given.task) for model in fits]
+        models = [self._model(given, value, seen) for value in values]
+        if checked is not None:
+            known = given.validation
+            losses += [len(known.labels) * _loss(model, checked, known, given.task) for model in models]
+        return models[int(losses.argmin())]
 
     def _model(self, given: Given, value: float, seen: Any, start: Any = None) -> Any:
         labels, weights = given.target.labels, given.target.weights

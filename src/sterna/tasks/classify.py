@@ -92,7 +92,12 @@ class Classify:
         return {self.metrics[0]: float(accuracy), "loss": float(losses.mean())}
 
     def rows(
-        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        answers: np.ndarray,
+        labels: Labels,
+        words: Sequence[str] = (),
     ) -> list[list[str]]:
         truth = [[classes[label]] for label in labels] if len(labels) else [[] for _ in names]
         lines = [["item", *(["truth"] if len(labels) else []), "prediction", "probability", *classes]]

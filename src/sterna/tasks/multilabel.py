@@ -78,7 +78,12 @@ class Multilabel:
         return {self.metrics[0]: float(merit), "loss": float(_losses(probabilities, truth).mean())}
 
     def rows(
-        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        answers: np.ndarray,
+        labels: Labels,
+        words: Sequence[str] = (),
     ) -> list[list[str]]:
         truth = [[_joined(classes, row > 0)] for row in labels] if len(labels) else [[] for _ in names]
         lines = [["item", *(["truth"] if len(labels) else []), "prediction", *classes]]

@@ -75,12 +75,17 @@ class Regress:
         return {self.metrics[0]: 1 - loss, "loss": loss}
 
     def rows(
-        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        answers: np.ndarray,
+        labels: Labels,
+        words: Sequence[str] = (),
     ) -> list[list[str]]:
         known = len(labels) > 0
         parts = [labels, answers] if known else [answers]
-        words = ["truth", "prediction"] if known else ["prediction"]
-        lines = [["item", *(f"{word} {name}" for name in classes for word in words)]]
+        kinds = ["truth", "prediction"] if known else ["prediction"]
+        lines = [["item", *(f"{word} {name}" for name in classes for word in kinds)]]
         for place, name in enumerate(names):
             values = (part[place, column] for column in range(len(classes)) for part in parts)
             lines.append([name, *(f"{value:.6g}" for value in values)])

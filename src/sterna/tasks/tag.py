@@ -87,16 +87,23 @@ class Tag:
         return {self.primary(classes): float(sample.merits.mean()), "loss": float(sample.losses.mean())}
 
     def rows(
-        self, names: Sequence[str], classes: Sequence[str], answers: np.ndarray, labels: Labels
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        answers: np.ndarray,
+        labels: Labels,
+        words: Sequence[str] = (),
     ) -> list[list[str]]:
         known = len(labels) > 0
         names = [name for name, tags in zip(names, labels, strict=True) for _ in tags] if known else list(names)
         truth = [[classes[tag]] for tag in _flat(labels)[0]] if known else [[] for _ in names]
         places = _places([len(tags) for tags in labels] if known else _runs(names))
-        lines = [["item", "word", *(["truth"] if known else []), "prediction", "probability"]]
-        for name, place, true, row in zip(names, places, truth, answers, strict=True):
+        spelt = [[word] for word in words] if words else [[] for _ in names]
+        head = ["item", "place", *(["word"] if words else []), *(["truth"] if known else [])]
+        lines = [[*head, "prediction", "probability"]]
+        for name, place, word, true, row in zip(names, places, spelt, truth, answers, strict=True):
             best = int(row.argmax())
-            lines.append([name, str(place), *true, classes[best], f"{row[best]:.6f}"])
+            lines.append([name, str(place), *word, *true, classes[best], f"{row[best]:.6f}"])
         return lines
 
 
