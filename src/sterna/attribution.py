@@ -9,7 +9,8 @@ Equations: for maps A (c, h, w), ReLU(sum_k a_k A_k) with a_k the mean of dy / d
 on a grid of patches, ReLU(sum_j A_ij dy / dA_ij). For words, p(class | text) - p(class | text without the word).
 
 When not to use: as a proof of what a model has learnt. All three show what this answer rests on at this item; they are
-coarse (a place covers a large part of the picture), and two words that say the same excuse each other.
+coarse (a place covers a large part of the picture; Grad-CAM weighs a whole map alike, wherever the head reads it), and
+two words that say the same excuse each other.
 """
 
 from __future__ import annotations

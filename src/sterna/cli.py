@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +96,57 @@ def _shares(written: str) -> tuple[float, ...]:
 
 def _listed(written: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in written.split(",") if part.strip())
+
+
+@app.command()
+def rank(
+    data: Annotated[str, typer.Argument(help="as for fit")],
+    encoder: Annotated[str, typer.Option(help="candidates, separated by commas; zoo:FOLDER for all inside")] = "",
+    score: Annotated[str, typer.Option(help="methods of ranking/, separated by commas; all")] = "",
+    history: Annotated[str, typer.Option(help="JSON or CSV of earlier results on other data sets")] = "",
+    text: Annotated[str, typer.Option(help="columns of texts")] = "",
+    label: Annotated[str, typer.Option(help="columns of labels")] = "",
+    group: Annotated[str, typer.Option(help="column of groups")] = "",
+    task: Annotated[str, typer.Option(help="what a label is, where the guess is wrong")] = "",
+    output: Annotated[str, typer.Option("--out", help="folder of the ranking")] = "",
+) -> None:
+    """Rank candidate encoders before training: scores, how sure they are, and a shortlist to fine-tune."""
+    with _Shown() as shown:
+        found = _library("shortlist").rank(
+            data,
+            encoder=encoder,
+            score=score,
+            history=history or None,
+            columns=Columns(_listed(text), _listed(label), group, "", task),
+            out=output or None,
+            watch=Watch(shown.say, shown.advance),
+        )
+    _show_ranking(found)
+
+
+def _show_ranking(found: Any) -> None:
+    names = list(found.candidates[0].scores)
+    table = Table(box=None, pad_edge=False)
+    for head in ("candidate", *(f"{name} (z)" for name in names), "mean rank", "first", "top 3", "weights", "seconds"):
+        table.add_column(head, no_wrap=True)
+    for one in found.candidates:
+        cells = [_scored(one.scores.get(name, {})) for name in names]
+        table.add_row(
+            escape(one.reference.rstrip("/").rsplit("/", 1)[-1]),
+            *cells,
+            f"{one.mean_rank:.1f}",
+            f"{100 * one.best:.0f} %",
+            f"{100 * one.top:.0f} %",
+            f"{one.weights / 1e6:.1f} M",
+            f"{one.seconds:.1f}",
+        )
+    out.print(table)
+    for sentence in found.sentences:
+        out.print(escape(sentence))
+
+
+def _scored(entry: Mapping[str, Any]) -> str:
+    return f"{entry['value']:.3g} ({entry['z']:.0f})" if "value" in entry else "-"
 
 
 @app.command()

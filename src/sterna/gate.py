@@ -10,7 +10,7 @@ best mean, the smallest w is chosen for which mean_i(s_bi - s_wi) <= 1.64 se_i(s
 No distance between the features of two domains can see that their labels disagree; only fits judged on target labels
 can. Scores are log likelihoods and not hits, which tell fewer fits apart, and 1.64 standard errors are one side of a
 90 % interval. Over the twelve sources of `bench/gate.py` with 10, 20 and 40 target labels, the worst mean loss was 0.6,
-0.6 and 0.4 points, and 2.2, 0.6 and 0.2 where the most hits choose; the mean gain 1.2, 0.2 and -0.1, and 0.5, -0.1 and
+0.6 and 0.4 points, and 2.2, 0.7 and 0.2 where the most hits choose; the mean gain 1.2, 0.2 and -0.1, and 0.5, -0.1 and
 -0.1. On ten sources of digits, transformed or wrongly labelled, with 20 labels, the worst loss was 0.6 against 7.5
 points and the mean gain 3.7 against 1.7, of 4.8 for who knows the best weight of each source.
 
@@ -67,7 +67,8 @@ def choose(
 ) -> Chosen:
     """The source weight by cross-validation on the target's labelled training examples.
 
-    Up to `LEAVE_ONE_OUT` labels each is judged by a fit to all others; beyond, in five folds, three times over, or once with `MANY`.
+    Up to `LEAVE_ONE_OUT` labels each is judged by a fit to all others; beyond, in five folds, `REPEATS` times over, or
+    once with `MANY` labels.
 
     Args:
         fit_and_score: see `FitAndScore`; weight 0 means the target alone.

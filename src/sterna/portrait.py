@@ -31,6 +31,7 @@ from sterna.stagewise import Input
 NAME = "evidence.json"
 VERSION = 1
 STORED, PARTLY, FRESH = 4000, 1500, 300  # items looked at, by how much of the network has to be run for each
+PROBED = 200_000  # examples times classes in the search for label errors: five to ten seconds
 POINTS, RELATED, UNSEEN = 1000, 200, 100  # on the map; of these, of the source, where it is stored or not
 COMPARED, FEWER = 256, 64  # held-out items on which stages are compared; where all of the network is run for each
 EXPLAINED = 12
@@ -112,6 +113,7 @@ def _seen(page: Page) -> _Seen | None:
     if still < given.cut:
         above = stagewise.source(run.store, encoder, run.table.items, asked, still)
     limit = STORED if given.cut == depth else PARTLY if given.cut else FRESH
+    limit = min(limit, max(PROBED // max(len(run.table.classes), 1), 1000))
     part, place = _sampled([len(one.rows) for one in parts], limit, run.split.seed)
     total = sum(len(one.rows) for one in parts)
     if len(part) < total:

@@ -5,7 +5,7 @@ Stages under the lowest one that changed are run once for both networks, or read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,11 +127,6 @@ def changes(before: Network, after: Network, given: Input, rows: np.ndarray) -> 
         cka = debiased_cka(sides[0][name], sides[1][name]) if enough else float("nan")
         found.append(Moved(name, cka, _change(before.stages[name], after.stages[name])))
     return found
-
-
-def finite(several: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,) bool: the rows that are finite in all of some arrays (n, d)."""
-    return np.all([np.isfinite(one).all(axis=1) for one in several], axis=0)
 
 
 def _alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

@@ -12,13 +12,14 @@ Three ways, which read more and more of the target:
   and its last-layer form. Equation: sum over fits of mean_j (p - y)'(p_j - y_j) (h'h_j + 1), over target examples j
   that the fit has not seen. The fits along a path of weakening penalties stand for checkpoints.
 
-Only the third reads labels, and so only it can see that a label is wrong. On 500 source digits beside 100 labelled target
-digits, with half of the source labels wrong, the best half by gradient reached 91.0 %, all 87.6 % and the target alone
-88.7 %; with half of the source inverted and wrongly labelled the best half by similarity reached 92.8 %, all 88.3 %.
+Only the third reads labels, and so only it can see that a label is wrong. On 500 source digits beside 100 labelled
+target digits, with half of the source labels wrong, the best half by gradient reached 91.0 %, all 87.6 % and the target
+alone 88.7 %; with half of the source inverted and wrongly labelled, the best half by similarity reached 92.8 %, all
+88.3 %.
 
 When not to use: where most of the source is sound; examples of low value are then the hard ones that teach most. With
-a tenth of its labels wrong, half of that source lost 3 points by any method, and nine tenths of it gained nothing. With a
-handful of target labels, where leaving the source out, or its weight to `gate`, is safer than a choice of examples.
+a tenth of its labels wrong, half of that source lost 2 to 3 points by any method, and nine tenths of it gained nothing.
+With a handful of target labels, where leaving the source out, or its weight to `gate`, is safer than choosing examples.
 """
 
 from __future__ import annotations

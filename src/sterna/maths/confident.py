@@ -21,10 +21,11 @@ from sterna.maths import logistic
 from sterna.maths.classes import standardised
 from sterna.maths.discriminant import softmax
 from sterna.maths.folds import folds
+from sterna.maths.seeds import derive
 from sterna.maths.spectra import spectrum
 from sterna.records import Labels
 
-DIRECTIONS = 256  # principal directions of the features that the probe reads; more cost time and find no more
+DIRECTIONS = 128  # principal directions of the features that the probe reads; more cost time and find no more
 PATIENCE = 2  # penalties without a gain after which weaker ones are not tried
 
 
@@ -101,10 +102,18 @@ def _answers(
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
-    """The examples along the principal directions of their standardised features."""
-    coordinates = spectrum(standardised(features.astype(np.float64)), centre=True).coordinates
-    kept: np.ndarray = coordinates[:, :DIRECTIONS]
-    return kept if kept.shape[1] else np.zeros((len(features), 1))
+    """The examples in the span of the principal directions of their standardised features, turned at random.
+
+    The probe brings every column to the same variance. Along the principal directions themselves that would raise what
+    is least to what is most (20 % of 300 flowers named rightly in place of 60 %); after a turn, columns vary alike.
+    """
+    coordinates = spectrum(standardised(features.astype(np.float64)), centre=True).coordinates[:, :DIRECTIONS]
+    if not coordinates.shape[1]:
+        return np.zeros((len(features), 1))
+    generator = np.random.default_rng(derive("confident", "turn"))
+    turn, _ = np.linalg.qr(generator.normal(size=(coordinates.shape[1],) * 2))
+    made: np.ndarray = coordinates @ turn
+    return made
 
 
 def _slices(features: np.ndarray) -> logistic.Slices:
