@@ -22,7 +22,7 @@ BODY_LINES_P90 = 30
 ARGUMENTS = 8
 
 # Doors to the whole product, whose arguments are its options: (module, function), or a module for all of it.
-WIDE_DOORS = {("study", "fit"), ("cli", "*")}
+WIDE_DOORS = {("study", "fit"), ("shortlist", "rank"), ("cli", "*")}
 
 # A class of torch asks its heirs to call these; anything else reached through `super()` is inheritance for reuse.
 TORCH_SUPER = ("__init__", "train", "_apply")

@@ -32,17 +32,18 @@ ROWS = (
     ("curve",),
     ("route", "conclusion", "shipping"),
     ("desk",),
-    ("feeds", "plan", "result", "breakdown", "intake"),
+    ("feeds", "plan", "result", "breakdown", "intake", "evidence", "stagewise", "stepping"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),
-    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances"),
-    ("estimators", "comparison"),
+    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking"),
+    ("estimators", "explained"),
     (
         *("chains", "shells", "hub", "tokens", "sounds", "rows", "peeking", "labelling", "folder", "files"),
         *("preparation", "reading", "checks", "splitting", "mixing", "stats", "augmenting", "transforms", "fastest"),
-        *("shards", "schedule", "settings", "watching", "environment"),
+        *("shards", "schedule", "settings", "watching", "environment", "gallery", "attribution", "planar"),
+        *("gate", "valuing", "prior"),
     ),
-    ("network", "delimited", "injection"),
+    ("network", "delimited", "injection", "thumbnails"),
     ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
     ("errors", "records", "outcomes"),
 )
@@ -55,9 +56,9 @@ UPWARD_TYPES = {("records", "network")}
 PACKAGES: dict[str, tuple[str, ...] | None] = {
     "numpy": None,
     "torch": None,
-    "PIL": ("data", "preparation"),
+    "PIL": ("data", "preparation", "thumbnails"),
     "matplotlib": (),
-    "ot": ("distances",),
+    "jinja2": ("report",),
     "rich": ("cli",),
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
@@ -76,7 +77,6 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
 PROJECTS = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
-    "ot": "pot",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }  # import name -> project name
@@ -178,7 +178,7 @@ def every_room_has_a_row(source: Source) -> Iterator[str]:
 def imports_point_down(source: Source) -> Iterator[str]:
     for found in imports(source):
         room = found.inside.split(".")[0]
-        if not room or row_of(source.room) < 0 or (source.room == room == "maths") or own_part(source, found):
+        if not room or row_of(source.room) < 0 or (source.room == room and room in ("maths", "report")) or own_part(source, found):
             continue
         if found.typing_only and (source.room, room) in UPWARD_TYPES:
             continue

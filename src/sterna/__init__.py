@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from sterna.prediction import predict
     from sterna.result import Result
     from sterna.settings import Settings
+    from sterna.shortlist import rank
     from sterna.study import fit
 
-__all__ = ["Result", "Settings", "fit", "predict"]
+__all__ = ["Result", "Settings", "fit", "predict", "rank"]
 
-_HOMES = {"Result": "result", "Settings": "settings", "fit": "study", "predict": "prediction"}
+_HOMES = {"Result": "result", "Settings": "settings", "fit": "study", "predict": "prediction", "rank": "shortlist"}
 
 
 def __getattr__(name: str) -> Any:

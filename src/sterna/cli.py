@@ -76,10 +76,22 @@ def fit(
     refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
     mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,
     curve: Annotated[str, typer.Option(help=_help("curve"))] = "",
+    page: Annotated[bool, typer.Option(help=_help("page"))] = True,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
     settings = Settings(  # type: ignore[call-arg]
-        seeds, shots, test, validation, floors, target_domain, source_weight, margin, refit, mitigate, _shares(curve)
+        seeds,
+        shots,
+        test,
+        validation,
+        floors,
+        target_domain,
+        source_weight,
+        margin,
+        refit,
+        mitigate,
+        _shares(curve),
+        page,
     )
     words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
     words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}
@@ -184,6 +196,18 @@ def methods(name: Annotated[str | None, typer.Argument(help="one method, such as
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="the folder of a finished run, such as runs/flowers")],
+    show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+) -> None:
+    """Write the page of a run anew: report.html, one file that needs no network."""
+    page = _library("report").write(run)
+    out.print(f"page: {escape(str(page))}")
+    if show:
+        typer.launch(str(page))
+
+
+@app.command()
 def cache(clear: Annotated[bool, typer.Option("--clear", help="remove all of them")] = False) -> None:
     """Show or clear the activations that are kept between runs."""
     store = _library("store").Store()
@@ -229,7 +253,9 @@ def _fit(
     except KeyboardInterrupt:
         err.print("interrupted; the same command goes on where it stopped", style="yellow")
         raise typer.Exit(130) from None
-    out.print(f"\n{escape(result.folder)}: {len(result.routes)} runs; model in {escape(result.folder)}/model\n")
+    page = _library("report").write(Path(result.folder))
+    out.print(f"\n{escape(result.folder)}: {len(result.routes)} runs; model in {escape(result.folder)}/model")
+    out.print(f"page: {escape(str(page))}\n")
     out.print(escape(str(result)))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sterna import mixing, opening
+from sterna.contracts import Task
 from sterna.errors import SpecError
-from sterna.records import Columns, Loaded
+from sterna.records import Columns, Loaded, Split
 from sterna.settings import Settings
 from sterna.watching import Watch
 
@@ -49,3 +51,33 @@ def digest(loaded: Loaded) -> str:
     for row in table.rows:
         made.update(table.items.digest(int(row)).encode())
     return made.hexdigest()
+
+
+def described(loaded: Loaded, related: Loaded | None, split: Split, task: Task, settings: Settings) -> dict[str, Any]:
+    """The `data` entry of `result.json`.
+
+    Args:
+        loaded, related: the target and its source.
+        split: of the first seed.
+        task: what a label is.
+        settings: of the run.
+    """
+    table = loaded.table
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    counts = {
+        name: dict(zip(table.classes, task.counts(table.labels[rows], len(table.classes)).tolist(), strict=True))
+        for name, rows in parts.items()
+    }
+    findings = [{"kind": one.kind, "sentence": one.sentence, "items": list(one.items)} for one in loaded.findings]
+    return {
+        "origin": loaded.origin,
+        "n": len(table),
+        "task": table.task,
+        "sizes": {name: len(rows) for name, rows in parts.items()},
+        "classes": list(table.classes),
+        "counts": counts,
+        "digest": digest(loaded),
+        "findings": findings,
+        "source": related.origin if related else None,
+        "refit": len(split.train) + len(split.validation) <= settings.refit,
+    }

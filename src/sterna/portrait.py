@@ -31,7 +31,7 @@ from sterna.stagewise import Input
 NAME = "evidence.json"
 VERSION = 1
 STORED, PARTLY, FRESH = 4000, 1500, 300  # items looked at, by how much of the network has to be run for each
-PROBED = 200_000  # examples times classes in the search for label errors: five to ten seconds
+PROBED = 200_000  # examples times classes in the search for label errors: one to five seconds
 POINTS, RELATED, UNSEEN = 1000, 200, 100  # on the map; of these, of the source, where it is stored or not
 COMPARED, FEWER = 256, 64  # held-out items on which stages are compared; where all of the network is run for each
 EXPLAINED = 12

@@ -39,3 +39,6 @@ class Settings:
         "shares of the labels with which route and floor are compared again (0.1, 0.3): where transfer stops paying",
         Range(0, 1, low_open=True, high_open=True),
     )
+    page: bool = option(
+        True, "look at what was learnt, for report.html: a map, doubtful labels, where the network looks"
+    )

@@ -28,6 +28,7 @@ from sterna import (
     mixing,
     opening,
     plan,
+    portrait,
     route,
     score,
     shipping,
@@ -38,6 +39,7 @@ from sterna.contracts import Task
 from sterna.desk import Desk
 from sterna.environment import environment
 from sterna.errors import SpecError, TrainingError
+from sterna.evidence import Finished
 from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
 from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Table, Training
@@ -200,7 +202,7 @@ class Study:
             conclusion.shipped,
             conclusion.verdict,
             conclusion.others,
-            self._data(),
+            intake.described(self.loaded, self.related, self._split(0), self.task, self.settings),
             environment(),
             tuple(self.warnings),
             str(self.place),
@@ -220,10 +222,25 @@ class Study:
         lines = score.held_out_rows(self.task, names, table.classes, chosen.test, chosen.sealed, words)
         shipping.write_predictions(self.place, lines)
         result.save()
+        if self.settings.page:
+            self.watch.say("looking at what was learnt, for the page")
+            portrait.write(self.place, self._finished(chosen))
         for name in ("weights.safetensors", shipping.ESTIMATOR):
             for weights in self.place.glob(f"routes/*/{name}"):
                 weights.unlink()  # the model that ships is in place/model
         return result
+
+    def _finished(self, chosen: Trial) -> Finished:
+        """What the page is made from; the test is over, so its labels may be looked at."""
+        truth = self.loaded.table.labels[chosen.rows]
+        split = self._split(chosen.seed)
+        source = self.related.table if self.related and not chosen.route.floor else None
+        told = (self.loaded.table, split, chosen.test, truth, self.store)
+        if chosen.route.raw:
+            return Finished(*told, source=source)
+        fitted = self._fitted(chosen.route, chosen.seed)
+        random = not chosen.route.tune.pretrained and not chosen.route.shallow
+        return Finished(*told, fitted.encoder, fitted.network, source, random)
 
     def _fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
@@ -232,32 +249,6 @@ class Study:
         network = route.start(chosen, encoder, last)
         network.load_state_dict(load_file(str(self._folder(chosen, seed) / "weights.safetensors")))
         return Fitted(network.eval(), encoder, self.loaded.table.classes, self.loaded.table.task)
-
-    def _data(self) -> dict[str, Any]:
-        """The `data` entry of the result."""
-        table, split = self.loaded.table, self._split(0)
-        parts = {"train": split.train, "validation": split.validation, "test": split.test}
-        counts = {
-            name: dict(
-                zip(table.classes, self.task.counts(table.labels[rows], len(table.classes)).tolist(), strict=True)
-            )
-            for name, rows in parts.items()
-        }
-        findings = [
-            {"kind": one.kind, "sentence": one.sentence, "items": list(one.items)} for one in self.loaded.findings
-        ]
-        return {
-            "origin": self.loaded.origin,
-            "n": len(table),
-            "task": table.task,
-            "sizes": {name: len(rows) for name, rows in parts.items()},
-            "classes": list(table.classes),
-            "counts": counts,
-            "digest": intake.digest(self.loaded),
-            "findings": findings,
-            "source": self.related.origin if self.related else None,
-            "refit": len(split.train) + len(split.validation) <= self.settings.refit,
-        }
 
     @functools.cached_property
     def _strata(self) -> Strata:
