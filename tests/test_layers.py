@@ -29,8 +29,8 @@ ROWS = (
     ("sterna",),
     ("study", "prediction", "catalogue", "shortlist", "report"),
     ("portrait", "candidates"),
-    ("curve",),
-    ("route", "conclusion", "shipping"),
+    ("curve", "keeping"),
+    ("route", "conclusion", "shipping", "weighing"),
     ("desk",),
     ("feeds", "plan", "result", "breakdown", "intake", "evidence", "stagewise", "stepping"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
@@ -62,7 +62,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "rich": ("cli",),
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
-    "safetensors": ("artifact", "study", "hub", "encoders.local"),
+    "safetensors": ("artifact", "study", "keeping", "hub", "encoders.local"),
     "scipy": ("maths", "stats", "sounds", "estimators", "shallow", "ranking.parc"),
     "skimage": ("encoders.classical",),
     "sklearn": ("data.arrays", "shallow", "estimators", "rows", "heads", "ranking.nleep"),
@@ -178,7 +178,12 @@ def every_room_has_a_row(source: Source) -> Iterator[str]:
 def imports_point_down(source: Source) -> Iterator[str]:
     for found in imports(source):
         room = found.inside.split(".")[0]
-        if not room or row_of(source.room) < 0 or (source.room == room and room in ("maths", "report")) or own_part(source, found):
+        if (
+            not room
+            or row_of(source.room) < 0
+            or (source.room == room and room in ("maths", "report"))
+            or own_part(source, found)
+        ):
             continue
         if found.typing_only and (source.room, room) in UPWARD_TYPES:
             continue

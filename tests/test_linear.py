@@ -234,3 +234,19 @@ def test_balanced_weights_by_hand() -> None:
     np.testing.assert_allclose(got, [2.5 / 4, 2.5 / 4, 5 / 4, 2.5])
     labels = np.ones((2, 2), dtype=np.uint8)
     np.testing.assert_array_equal(folds.balanced(labels, np.array([1.0, 3.0]), "multilabel"), [1, 3])
+
+
+@pytest.mark.parametrize("task", ["classify", "regress", "multilabel"])
+def test_a_settled_method_keeps_the_penalty_and_needs_no_validation_part(task: str) -> None:
+    inputs, labels = noisy(60, 0)
+    values = {"classify": labels, "regress": labels[:, None] * 1.0, "multilabel": np.eye(2, dtype=np.uint8)[labels]}[
+        task
+    ]
+    k = 1 if task == "regress" else 2
+    target, held = examples(inputs[:40], values[:40]), examples(inputs[40:], values[40:])
+    names = tuple("abc"[:k])
+    model = Linear().fit(Given(target, held, names, task, 0, NOISY))
+    settled = Linear().settled(model)
+    assert settled.inverse_penalty == model["model"].inverse_penalty
+    again = settled.fit(Given(target, examples([], values[:0]), names, task, 0, NOISY))
+    assert again["model"].weight == pytest.approx(model["model"].weight, abs=1e-3)

@@ -22,7 +22,7 @@ import transformers
 from conftest import ROOT
 
 import sterna
-from sterna import folder, opening, splitting
+from sterna import folder, keeping, opening, splitting
 from sterna.contracts import Examples, Given
 from sterna.records import Columns
 from sterna.result import Result
@@ -371,3 +371,30 @@ def test_every_finding_is_on_the_page() -> None:
     cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     listed = {kind for cell in cells for kind in re.findall("`(.*?)`", cell)}
     assert listed == written
+
+
+def test_a_source_that_calls_the_ill_well_is_left_out(patients: Path, tmp_path: Path) -> None:
+    """The gate: a hospital alike is learnt from, and the same one with its labels turned around is not."""
+    weights = {}
+    for name, swap in (("alike", {}), ("turned", {"ill": "well", "well": "ill"})):
+        rows = [
+            [
+                row["hospital"],
+                row["age"],
+                row["pain"],
+                swap.get(row["disease"], row["disease"]) if north else row["disease"],
+            ]
+            for row in lines(patients)
+            for north in [row["hospital"] == "north"]
+        ]
+        table = write(tmp_path / f"{name}.csv", ("hospital", "age", "pain", "disease"), rows)
+        settings = Settings(domain="south", test=0.4, page=False, mitigate=False)  # type: ignore[call-arg]
+        columns = Columns(label=("disease",), domain="hospital")
+        result = sterna.fit(table, columns=columns, out=tmp_path / name, settings=settings)
+        (said,) = [one for one in result.warnings if one.startswith("seed 0: ")]
+        found = {}
+        for route in ("linear with the source", "linear"):
+            with np.load(keeping.folder(tmp_path / name, route, 0) / "predictions.npz") as kept:
+                found[route] = kept["test"]
+        weights[name] = not np.allclose(*found.values())
+    assert weights == {"alike": True, "turned": False}, said

@@ -196,7 +196,16 @@ def test_head_rows_are_reused_by_name(photos, encoder, tmp_path):
 def test_a_related_source_joins_the_training_part(photos, encoder, tmp_path):
     source = write_photos(tmp_path / "source", count=6, classes=("daisy", "Rose", "thistle"), seed=7)
     said = []
-    result = fit(photos, encoder, tmp_path / "run", source=source, augment="light", watch=Watch(say=said.append))
+    settings = Settings(mitigate=False, source_weight=1.0)
+    result = fit(
+        photos,
+        encoder,
+        tmp_path / "run",
+        source=source,
+        augment="light",
+        settings=settings,
+        watch=Watch(say=said.append),
+    )
     assert any("12 source examples join the training part" in sentence for sentence in said)
     assert result.data["source"] == str(source)
     assert result.data["counts"]["train"]["daisy"] == 10

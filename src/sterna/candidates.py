@@ -12,13 +12,12 @@ import torch
 
 from sterna import opening, route
 from sterna.contracts import Evidence, Score
+from sterna.desk import features as features_of
 from sterna.errors import DataError, SpecError
 from sterna.maths.seeds import derive
 from sterna.network import Network
-from sterna.records import Encoder, Labels, Table
+from sterna.records import Labels, Table
 from sterna.store import Store
-
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ def examined(
     """
     begin = time.perf_counter()
     encoder = route.fitted(route.opened(opening.open_encoder(reference), asked.table), asked.table)
-    features, source = _seen(encoder, asked.table, store, progress)
+    seen = features_of(encoder, asked.table, store, progress)
+    features, source = seen.double().numpy(), _by_source(encoder.network, seen)
     seconds = time.perf_counter() - begin
     scores: dict[str, dict[str, Any]] = {}
     draws: dict[str, list[float]] = {}
@@ -59,17 +59,6 @@ def examined(
     weights = sum(weight.numel() for weight in encoder.network.stages.parameters())
     facts = {"weights": weights, "width": features.shape[1], "pretrained": encoder.pretrained}
     return {"reference": reference, **facts, "seconds": seconds, "scores": scores, "draws": draws}
-
-
-def _seen(
-    encoder: Encoder, table: Table, store: Store, progress: Callable[[int, int], None] | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The features (n, d) float64, and the probabilities of the source's own classes where the network has a head."""
-    depth = encoder.network.depth
-    kept = store.activations(encoder, table.items, [depth], rows=table.rows, progress=progress)[depth, 0]
-    parts = [kept.gather(table.rows[start : start + CHUNK]) for start in range(0, len(table), CHUNK)]
-    features = torch.cat([part.reshape(len(part), -1).float() for part in parts])
-    return features.double().numpy(), _by_source(encoder.network, features)
 
 
 @torch.inference_mode()

@@ -71,7 +71,7 @@ def fit(
     test: Annotated[float, typer.Option(help=_help("test"))] = 0.2,
     validation: Annotated[float, typer.Option(help=_help("validation"))] = 0.2,
     floors: Annotated[str, typer.Option(help=_help("floors"))] = "all",
-    source_weight: Annotated[float, typer.Option(help=_help("source_weight"))] = 1.0,
+    source_weight: Annotated[float | None, typer.Option(help=_help("source_weight"))] = None,
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
     refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
     mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,

@@ -19,6 +19,7 @@ from sterna.plan import Route
 from sterna.records import Augment, Encoder, Items, Phase, Table, Training
 from sterna.store import Activations, Store
 
+CHUNK = 1024  # rows of features read at a time
 LAST = "last.pt"  # the checkpoint of the last fit, beside that of the first
 LONG = 32  # items of unequal length run at a time, of which each may be long
 
@@ -56,6 +57,16 @@ class Desk:
 def ones(table: Table) -> np.ndarray:
     """(n,) equal weights."""
     return np.ones(len(table), dtype=np.float32)
+
+
+def features(
+    encoder: Encoder, table: Table, store: Store, progress: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """(n, d) float32: the frozen features of all items of a table, from the store."""
+    depth = encoder.network.depth
+    kept = store.activations(encoder, table.items, [depth], rows=table.rows, progress=progress)[depth, 0]
+    parts = [kept.gather(table.rows[start : start + CHUNK]) for start in range(0, len(table), CHUNK)]
+    return torch.cat([part.reshape(len(part), -1).float() for part in parts])
 
 
 @dataclass

@@ -48,12 +48,16 @@ class Affine(BaseEstimator):
         weight: (k, d).
         bias: (k,).
         link: softmax for exclusive classes, sigmoid for several labels, identity for values.
+        inverse_penalty: C, with which it was fitted.
     """
 
-    def __init__(self, weight: np.ndarray, bias: np.ndarray, link: str = "softmax") -> None:
+    def __init__(
+        self, weight: np.ndarray, bias: np.ndarray, link: str = "softmax", inverse_penalty: float = 1.0
+    ) -> None:
         self.weight = weight
         self.bias = bias
         self.link = link
+        self.inverse_penalty = inverse_penalty
 
     @property
     def classes_(self) -> np.ndarray:

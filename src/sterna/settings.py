@@ -23,7 +23,12 @@ class Settings:
     )
     floors: str = option("all", "what transfer is measured against", Choice(("all", "scratch", "classical")))
     domain: str = option("", "the target's value in the column of domains; all other domains are its source")
-    source_weight: float = option(1.0, "weight of a source example against a target example", Range(0, low_open=True))
+    source_weight: float | None = option(
+        None,
+        "weight of a source example against a target example, 0 for none; none given: chosen for each encoder by "
+        "cross-validation on the target's training labels, ties going to less source",
+        Range(0),
+    )
     margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))
     refit: int = option(
         500,

@@ -7,24 +7,21 @@ and validation parts, the held-out part is predicted once, and only then scored.
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sterna import (
     curve,
     desk,
-    estimators,
     files,
     folder,
     intake,
+    keeping,
     mixing,
     opening,
     plan,
@@ -33,6 +30,7 @@ from sterna import (
     score,
     shipping,
     splitting,
+    weighing,
 )
 from sterna.conclusion import Conclusion, Trial, conclude, losing
 from sterna.contracts import Task
@@ -50,7 +48,6 @@ from sterna.splitting import Strata
 from sterna.store import Store
 from sterna.watching import Watch
 
-CHECKPOINT = "checkpoint.pt"
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
@@ -104,7 +101,7 @@ def fit(
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
     routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
     mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
-    place = Path(out) if out else Path("runs") / _slug(_called(Path(str(data))))
+    place = Path(out) if out else Path("runs") / keeping.slug(_called(Path(str(data))))
     finished = _finished(place, mark)
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
@@ -141,6 +138,7 @@ class Study:
     watch: Watch
     warnings: list[str] = field(default_factory=list)
     joined: bool = False  # whether it was said what the source adds
+    weights: dict[tuple[str, int, int], float] = field(default_factory=dict)  # of the source, by encoder, seed, labels
 
     @functools.cached_property
     def task(self) -> Task:
@@ -290,18 +288,18 @@ class Study:
             except TrainingError as error:
                 self._warn(f"{title}: {error}")
                 return None
-            _keep(ran, folder)
+            keeping.keep(ran, folder)
         kept = files.read_json(done)
         for note in kept["notes"]:
             self._warn(f"{chosen.name}: {note}")
-        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            return arrays["test"], arrays["validation"], float(kept["seconds"])
+        return (*keeping.answers(folder), float(kept["seconds"]))
 
     def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table
-        target, weights = self._learnt(chosen, split.train)
+        weight = self._source_weight(chosen, seed, split)
+        target, weights = self._learnt(split.train, weight)
         both = np.union1d(split.train, split.validation)
-        whole = self._learnt(chosen, both) if len(both) <= self.settings.refit else None
+        whole = self._learnt(both, weight) if len(both) <= self.settings.refit else None
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         return Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
@@ -312,49 +310,47 @@ class Study:
             self.task,
             self.store,
             whole,
-            place=folder / CHECKPOINT,
+            place=folder / keeping.CHECKPOINT,
             fingerprint=self.mark,
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
         )
 
-    def _learnt(self, chosen: Route, rows: np.ndarray) -> tuple[Table, np.ndarray]:
-        """Rows of the target to learn from, with weights, and the source's where the route may see it."""
+    def _learnt(self, rows: np.ndarray, weight: float) -> tuple[Table, np.ndarray]:
+        """Rows of the target to learn from, and the source's at a weight, 0 for none."""
         target = self.loaded.table.take(rows)
-        if self.related is None or chosen.floor:
+        if self.related is None or not weight:
             return target, desk.ones(target)
-        target, weights, finding = mixing.join(target, self.related.table, self.settings.source_weight)
+        target, weights, finding = mixing.join(target, self.related.table, weight)
         if not self.joined:
             self.watch.say(finding.sentence)
         self.joined = True
         return target, weights
 
+    def _source_weight(self, chosen: Route, seed: int, split: Split) -> float:
+        """Of a source example in this route, once for each encoder, seed and number of labels."""
+        if self.related is None or chosen.floor:
+            return 0.0
+        if self.settings.source_weight is not None:
+            return self.settings.source_weight
+        reference = chosen.encoder or next(iter(self.encoders), "")
+        key = (reference, seed, len(split.train))
+        if key not in self.weights:
+            target = self.loaded.table.take(split.train)
+            encoder = route.fitted(self.encoders[reference], target) if reference else None
+            found = weighing.weighed(target, self.related.table, encoder, self.store, seed)
+            self.weights[key] = 1.0 if found is None else found.each
+            if found is not None:
+                self._warn(f"seed {seed}{f', {reference}' if reference else ''}: {found.sentence}")
+        return self.weights[key]
+
     def _folder(self, chosen: Route, seed: int, share: float = 1.0) -> Path:
-        part = f"-{share:g}" if share < 1 else ""
-        return self.place / "routes" / f"{_slug(chosen.name)}-{seed}{part}"
+        return keeping.folder(self.place, chosen.name, seed, share)
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
             self.watch.say(sentence)
-
-
-def _keep(ran: route.Ran, folder: Path) -> None:
-    """Write what a route gave; `done.json` comes last and says that the rest is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
-    if isinstance(ran.model, torch.nn.Module):
-        state = ran.model.state_dict()
-        save_file(
-            {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
-            str(folder / "weights.safetensors"),
-        )
-    else:
-        estimators.save(ran.model, folder / shipping.ESTIMATOR)
-    files.write_json(folder / "history.json", ran.history)
-    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
-    for name in (CHECKPOINT, desk.LAST):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _called(data: Path) -> str:
@@ -379,11 +375,3 @@ def _finished(place: Path, mark: str) -> Result | None:
     if files.read_json(place / PLAN)["fingerprint"] != mark:
         raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
     return load_result(place) if (place / "result.json").exists() else None
-
-
-def _slug(name: str) -> str:
-    """A file name from a route's name: readable, and different for different names."""
-    plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-.") or "run"
-    if plain == name:
-        return plain
-    return f"{plain[:60]}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"

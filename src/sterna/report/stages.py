@@ -55,9 +55,8 @@ def _chart(stages: list[dict[str, Any]]) -> Chart:
 
 def _row(one: dict[str, Any]) -> list[tuple[str, Any]]:
     moved = one.get("moved")
-    known = isinstance(moved, (int, float))
     return [
         (numbers.short(str(one["name"])), str(one["name"])),
         (f"{one['cka']:.3f}", one["cka"]),
-        (numbers.percent(float(moved)) if known else "-", moved if known else ""),
+        (numbers.percent(float(moved)), moved) if isinstance(moved, (int, float)) else ("-", ""),
     ]

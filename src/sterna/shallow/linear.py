@@ -65,6 +65,10 @@ class Linear:
         whole = _Problem(data, given.task, len(given.classes), (fixed,) if fixed else logistic.GRID)
         return Pipeline([("rows", encoding), ("model", next(whole.path()) if fixed else _chosen(whole, held, pairs))])
 
+    def settled(self, model: Pipeline) -> Linear:
+        """The same with the penalty that a fit has chosen."""
+        return replace(self, inverse_penalty=float(model["model"].inverse_penalty))  # type: ignore[type-var]
+
 
 @dataclass(frozen=True)
 class _Data:
@@ -93,7 +97,7 @@ class _Problem:
             sides = (self._logistic(labels, 2) for labels in self.data.labels.T.astype(np.int64))
             return (_several(fits) for fits in zip(*sides, strict=True))
         fits = self._logistic(self.data.labels, self.classes)
-        return (Affine(fit.weight, fit.bias, "softmax") for fit in fits)
+        return (Affine(fit.weight, fit.bias, "softmax", fit.inverse_penalty) for fit in fits)
 
     def losses(self, model: Affine, held: _Data) -> np.ndarray:
         """(m,) of examples that were not learnt from: log loss, or squared error in variances."""
@@ -119,13 +123,15 @@ class _Problem:
     def _ridge(self, c: float) -> Affine:
         fitted = Ridge(alpha=1 / c).fit(self.data.features, self.data.labels, sample_weight=self.data.weights)
         weight = np.asarray(fitted.coef_).reshape(self.classes, -1)
-        return Affine(weight, np.broadcast_to(fitted.intercept_, self.classes).astype(np.float64), "identity")
+        bias = np.broadcast_to(fitted.intercept_, self.classes).astype(np.float64)
+        return Affine(weight, bias, "identity", c)
 
 
 def _several(fits: Sequence[logistic.Fit]) -> Affine:
     """Two rows of each label -> one: the sigmoid of their difference is their softmax."""
     weight = np.stack([fit.weight[1] - fit.weight[0] for fit in fits])
-    return Affine(weight, np.array([fit.bias[1] - fit.bias[0] for fit in fits]), "sigmoid")
+    bias = np.array([fit.bias[1] - fit.bias[0] for fit in fits])
+    return Affine(weight, bias, "sigmoid", fits[0].inverse_penalty)
 
 
 def _chosen(whole: _Problem, held: _Data, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Affine:

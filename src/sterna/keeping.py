@@ -1,0 +1,54 @@
+"""What a route leaves in the folder of a run, so that an interrupted run goes on and the page can be made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from sterna import desk, estimators, files, shipping
+from sterna.route import Ran
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def folder(place: Path, route: str, seed: int, share: float = 1.0) -> Path:
+    """Where a route at a seed, with a share of the labels, has its files."""
+    part = f"-{share:g}" if share < 1 else ""
+    return place / "routes" / f"{slug(route)}-{seed}{part}"
+
+
+def keep(ran: Ran, folder: Path) -> None:
+    """Write what a route gave; `done.json` comes last and says that the rest is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
+    if isinstance(ran.model, torch.nn.Module):
+        state = ran.model.state_dict()
+        save_file(
+            {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
+            str(folder / "weights.safetensors"),
+        )
+    else:
+        estimators.save(ran.model, folder / shipping.ESTIMATOR)
+    files.write_json(folder / "history.json", ran.history)
+    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
+    for name in (CHECKPOINT, desk.LAST):
+        (folder / name).unlink(missing_ok=True)
+
+
+def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The answers (n, k) for the held-out part and for the validation part."""
+    with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+        return arrays["test"], arrays["validation"]
+
+
+def slug(name: str) -> str:
+    """A file name from a route's name: readable, and different for different names."""
+    plain = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-.") or "run"
+    if plain == name:
+        return plain
+    return f"{plain[:60]}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"
