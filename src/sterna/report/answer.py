@@ -95,6 +95,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     return [
         ("data", f"{kept.data.get('origin') or '-'}: {examples}{f' ({split})' if split else ''}"),
         ("ships", kept.shipped),
-        ("compared", f"{numbers.plural(len({one.name for one in kept.routes}), 'route')}, "
-                     f"{numbers.plural(seeds, 'seed')}"),
+        (
+            "compared",
+            f"{numbers.plural(len({one.name for one in kept.routes}), 'route')}, {numbers.plural(seeds, 'seed')}",
+        ),
     ]

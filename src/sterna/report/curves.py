@@ -26,7 +26,9 @@ def section(material: Material) -> Section:
         return Section("curves", title, missing="No epochs are drawn: this run kept no routes/*/history.json.")
     shown = dict(list(long.items())[:DRAWN])
     levels = [value for seeds in shown.values() for epochs in seeds.values() for value in _values(epochs)]
-    charts = [{"name": name, "chart": _chart(name, seeds, levels), "told": _told(seeds)} for name, seeds in shown.items()]
+    charts = [
+        {"name": name, "chart": _chart(name, seeds, levels), "told": _told(seeds)} for name, seeds in shown.items()
+    ]
     values = {
         "charts": charts,
         "at_once": f"{numbers.listed(at_once)} {'was' if len(at_once) == 1 else 'were'} fitted to the optimum in one "
@@ -86,7 +88,9 @@ def _chart(name: str, seeds: Mapping[int, Epochs], levels: Sequence[float]) -> C
     _phases(chart, first, across)
     for place, epochs in enumerate(list(seeds.values())[:SEEDS]):
         for key, css in DRAWS:
-            drawn = [(across.at(at + 1), up.at(float(one[key]))) for at, one in enumerate(epochs) if _is_number(one.get(key))]
+            drawn = [
+                (across.at(at + 1), up.at(float(one[key]))) for at, one in enumerate(epochs) if _is_number(one.get(key))
+            ]
             if len(drawn) > 1:
                 chart.line(drawn, f"curve {css}{'' if place == 0 else ' faint'}")
     return chart

@@ -21,7 +21,9 @@ def section(material: Material) -> Section | None:
     shelf = material.shelf
     suspects = [one for one in material.found("suspects") if one.get("item") in shelf]
     twins = [
-        one for one in material.found("duplicates") if len(one["items"]) == 2 and all(at in shelf for at in one["items"])
+        one
+        for one in material.found("duplicates")
+        if len(one["items"]) == 2 and all(at in shelf for at in one["items"])
     ]
     values = {
         "suspects": [

@@ -35,9 +35,8 @@ def _mapping(value: Mapping[str, Any], title: str, depth: int) -> list[dict[str,
     plain = {key: one for key, one in value.items() if not isinstance(one, (Mapping, list))}
     nested = {key: one for key, one in value.items() if key not in plain}
     found: list[dict[str, Any]] = []
-    for key in ("sentence", "conclusion", "verdict"):
-        if isinstance(plain.get(key), str):
-            found.append({"title": "", "sentence": plain.pop(key)})
+    said = [key for key in ("sentence", "conclusion", "verdict") if isinstance(plain.get(key), str)]
+    found += [{"title": "", "sentence": plain.pop(key)} for key in said]
     if nested and not plain and all(isinstance(one, Mapping) for one in nested.values()):
         return [*found, _table([{"": key, **one} for key, one in nested.items()], title)]
     if plain:
@@ -62,7 +61,10 @@ def _table(rows: Sequence[Any], title: str) -> dict[str, Any]:
     return {
         "title": title,
         "heads": [numbers.named(head) for head in heads],
-        "rows": [[(written(cell), cell if isinstance(cell, (int, float)) else written(cell)) for cell in row] for row in cells],
+        "rows": [
+            [(written(cell), cell if isinstance(cell, (int, float)) else written(cell)) for cell in row]
+            for row in cells
+        ],
         "left_out": len(rows) - len(shown),
     }
 

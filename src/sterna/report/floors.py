@@ -40,7 +40,8 @@ def _conclusion(several: Sequence[Verdict]) -> str:
         (open_, "not told apart from"),
     ]
     told = [f"{word} {numbers.listed(names)}" for names, word in parts if names]
-    return f"{several[0].route} is {', and '.join(told)}. A floor is trained on the same examples without pretrained weights."
+    floor = "A floor is trained on the same examples without pretrained weights."
+    return f"{several[0].route} is {', and '.join(told)}. {floor}"
 
 
 def _row(one: Verdict) -> list[tuple[str, Any]]:

@@ -32,8 +32,15 @@ def section(material: Material) -> Section | None:
         "charts": charts,
         "method": str(kept.get("method") or "two dimensions of the features"),
         "both": len(charts) == 2,
-        "legend": [{"name": numbers.short(material.called(one), 30), "css": _css(one), "label": one,
-                    "shape": _path(9, 9, 5, _shape(one))} for one in used],
+        "legend": [
+            {
+                "name": numbers.short(material.called(one), 30),
+                "css": _css(one),
+                "label": one,
+                "shape": _path(9, 9, 5, _shape(one)),
+            }
+            for one in used
+        ],
         "parts": [word for part, word in PARTS.items() if part in set(kept.get("parts", ()))],
         "cards": _cards(material, kept),
     }
@@ -77,7 +84,8 @@ def _path(x: float, y: float, r: float, shape: str) -> str:
     if shape == "triangle":
         return f"M{x:.1f} {y - 1.25 * r:.1f}l{1.2 * r:.1f} {2.1 * r:.1f}h-{2.4 * r:.1f}z"
     if shape == "diamond":
-        return f"M{x:.1f} {y - 1.3 * r:.1f}l{1.3 * r:.1f} {1.3 * r:.1f}l-{1.3 * r:.1f} {1.3 * r:.1f}l-{1.3 * r:.1f}-{1.3 * r:.1f}z"
+        side = f"{1.3 * r:.1f}"
+        return f"M{x:.1f} {y - 1.3 * r:.1f}l{side} {side}l-{side} {side}l-{side}-{side}z"
     return f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0-{2 * r:.1f} 0"
 
 

@@ -28,7 +28,9 @@ def section(material: Material) -> Section | None:
     error = kept.get("ece")
     total = sum(n for *_, n in bins)
     error = float(error) if isinstance(error, (int, float)) else sum(abs(a - b) * n for a, b, n in bins) / total
-    return Section("reliability", "Can its probabilities be believed?", {"chart": _chart(bins), "told": _told(bins, error)})
+    return Section(
+        "reliability", "Can its probabilities be believed?", {"chart": _chart(bins), "told": _told(bins, error)}
+    )
 
 
 def binned(answers: Sequence[Answered]) -> list[Bin]:

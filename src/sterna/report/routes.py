@@ -77,9 +77,7 @@ def _seeds(material: Material, name: str, figure: str) -> list[float]:
     return [one.metrics[figure].value for one in mine]
 
 
-def _row(
-    chart: Chart, scale: Scale, top: float, one: Summary, shown: tuple[str, list[float], str]
-) -> None:
+def _row(chart: Chart, scale: Scale, top: float, one: Summary, shown: tuple[str, list[float], str]) -> None:
     figure, seeds, kind = shown
     score, y = one.metrics[figure], top + 26
     mark = " (ships)" if "ships" in kind else " (floor)" if one.floor else ""

@@ -25,14 +25,19 @@ def section(material: Material) -> Section | None:
     stages = [one for one in material.found("stages") if isinstance(one.get("cka"), (int, float))]
     if not stages:
         return None
-    return Section("stages", title, {"chart": _chart(stages), "told": _told(stages), "rows": [_row(one) for one in stages]})
+    return Section(
+        "stages", title, {"chart": _chart(stages), "told": _told(stages), "rows": [_row(one) for one in stages]}
+    )
 
 
 def _told(stages: list[dict[str, Any]]) -> str:
     same = [str(one["name"]) for one in stages if one["cka"] >= SAME]
     lowest = min(stages, key=lambda one: one["cka"])
     if len(same) == len(stages):
-        return "All stages say what they said before tuning (CKA of 0.98 or more): the source's features were used as they are."
+        return (
+            "All stages say what they said before tuning (CKA of 0.98 or more): the source's features were used as they "
+            "are."
+        )
     kept = f"{numbers.listed(same)} kept what {'it' if len(same) == 1 else 'they'} had learned; " if same else ""
     much = "changed most" if lowest["cka"] < MOVED else "changed most, though little"
     return f"{kept}{lowest['name']} {much} (CKA {lowest['cka']:.2f})."
