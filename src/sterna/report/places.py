@@ -84,8 +84,8 @@ def _path(x: float, y: float, r: float, shape: str) -> str:
     if shape == "triangle":
         return f"M{x:.1f} {y - 1.25 * r:.1f}l{1.2 * r:.1f} {2.1 * r:.1f}h-{2.4 * r:.1f}z"
     if shape == "diamond":
-        side = f"{1.3 * r:.1f}"
-        return f"M{x:.1f} {y - 1.3 * r:.1f}l{side} {side}l-{side} {side}l-{side}-{side}z"
+        edge = f"{1.3 * r:.1f}"
+        return f"M{x:.1f} {y - 1.3 * r:.1f}l{edge} {edge}l-{edge} {edge}l-{edge}-{edge}z"
     return f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0-{2 * r:.1f} 0"
 
 

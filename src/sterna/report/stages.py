@@ -35,8 +35,8 @@ def _told(stages: list[dict[str, Any]]) -> str:
     lowest = min(stages, key=lambda one: one["cka"])
     if len(same) == len(stages):
         return (
-            "All stages say what they said before tuning (CKA of 0.98 or more): the source's features were used as they "
-            "are."
+            "All stages say what they said before tuning (CKA of 0.98 or more): the source's features were used as "
+            "they are."
         )
     kept = f"{numbers.listed(same)} kept what {'it' if len(same) == 1 else 'they'} had learned; " if same else ""
     much = "changed most" if lowest["cka"] < MOVED else "changed most, though little"
