@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,6 +119,8 @@ def rank(
     label: Annotated[str, typer.Option(help="columns of labels")] = "",
     group: Annotated[str, typer.Option(help="column of groups")] = "",
     task: Annotated[str, typer.Option(help="what a label is, where the guess is wrong")] = "",
+    source: Annotated[str, typer.Option(help="labelled source data sets to rank as well, separated by commas")] = "",
+    confirm: Annotated[bool, typer.Option(help="fine-tune the shortlist briefly, by successive halving")] = False,
     output: Annotated[str, typer.Option("--out", help="folder of the ranking")] = "",
 ) -> None:
     """Rank candidate encoders before training: scores, how sure they are, and a shortlist to fine-tune."""
@@ -129,36 +130,13 @@ def rank(
             encoder=encoder,
             score=score,
             history=history or None,
+            source=source or None,
+            confirm=confirm,
             columns=Columns(_listed(text), _listed(label), group, "", task),
             out=output or None,
             watch=Watch(shown.say, shown.advance),
         )
-    _show_ranking(found)
-
-
-def _show_ranking(found: Any) -> None:
-    names = list(found.candidates[0].scores)
-    table = Table(box=None, pad_edge=False)
-    for head in ("candidate", *(f"{name} (z)" for name in names), "mean rank", "first", "top 3", "weights", "seconds"):
-        table.add_column(head, no_wrap=True)
-    for one in found.candidates:
-        cells = [_scored(one.scores.get(name, {})) for name in names]
-        table.add_row(
-            escape(one.reference.rstrip("/").rsplit("/", 1)[-1]),
-            *cells,
-            f"{one.mean_rank:.1f}",
-            f"{100 * one.best:.0f} %",
-            f"{100 * one.top:.0f} %",
-            f"{one.weights / 1e6:.1f} M",
-            f"{one.seconds:.1f}",
-        )
-    out.print(table)
-    for sentence in found.sentences:
-        out.print(escape(sentence))
-
-
-def _scored(entry: Mapping[str, Any]) -> str:
-    return f"{entry['value']:.3g} ({entry['z']:.0f})" if "value" in entry else "-"
+    out.print(escape(str(found)), soft_wrap=True)
 
 
 @app.command()

@@ -178,10 +178,11 @@ class Sides:
     """Two samples whose distance is asked for, as the same encoder sees them."""
 
     left: np.ndarray  # (n, d) float64, finite
-    right: np.ndarray  # (m, d) float64
+    right: np.ndarray  # (m, d) float64; (m, e) for a distance of pairs
     seed: int
     left_labels: np.ndarray | None = None  # (n,) int64
     right_labels: np.ndarray | None = None  # (m,) int64; both number the same classes where these are shared
+    tested: bool = True  # whether p values are wanted; permutations are most of the time that a test takes
 
 
 @dataclass(frozen=True)
@@ -189,15 +190,16 @@ class Distance:
     """How far apart two samples are."""
 
     value: float
-    p: float | None = None  # of the hypothesis that both come from one distribution, where it can be tested
+    p: float | None = None  # of the hypothesis that both come from one distribution, where it is tested; never 0
     notes: tuple[str, ...] = ()  # approximations taken, in sentences
 
 
 class Metric(Protocol):
     """A file of `distances/`."""
 
-    needs: str  # "features", "labels" or "pairs" (row i of both sides is the same item)
+    needs: str  # "features", "labels" (on both sides) or "pairs" (row i of both sides is the same item)
     scale: str  # what the value means: its unit and its range, in a phrase
+    reduced: bool  # whether it is at its best in few principal components: nearness and density thin out in many
 
     def measure(self, sides: Sides) -> Distance:
-        """The distance of two samples."""
+        """The distance of two samples. Raises `DataError` for samples that are too small, or of other features."""
