@@ -222,7 +222,7 @@ def test_texts_have_several_labels(bert: str, tmp_path: Path) -> None:
         chosen = [name for name in words if made.random() < 0.5] or ["praise"]
         return sentence(made, *(words[name] for name in chosen for _ in range(2))), "|".join(chosen)
 
-    data = write(tmp_path / "topics.csv", ("text", "topics"), [row() for _ in range(60)])
+    data = write(tmp_path / "topics.csv", ("text", "topics"), [row() for _ in range(120)])
     result = fit(data, tmp_path / "run", encoder=bert)
     found = shipped_probe(tmp_path / "run")
     assert (found["task"], found["data"]["classes"]) == ("multilabel", ["praise", "sleep", "stage"])
