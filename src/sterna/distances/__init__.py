@@ -1,0 +1,1 @@
+"""How far two samples are from one another: each file is one distance."""

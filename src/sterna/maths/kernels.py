@@ -1,0 +1,132 @@
+"""Distances between examples, Gaussian kernels on them, and their features at random.
+
+Papers: Gretton, Borgwardt, Rasch, Schölkopf and Smola 2012, "A Kernel Two-Sample Test" (JMLR 13), for the median
+heuristic; Rahimi and Recht 2007, "Random Features for Large-Scale Kernel Machines", in the form of Sutherland and
+Schneider 2015 (arXiv 1506.02785): pairs of sine and cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sterna.maths.permutation import Sums
+from sterna.maths.samples import blocks, thinned
+
+_EXACT = 1000  # rows up to which kernels are kept in float64; beyond, sums of float32 are exact enough and half as big
+_MEDIAN_OF = 2000  # rows whose distances fix a bandwidth; 2 million distances give their median to 0.1 %
+_BLOCK = 2048
+
+
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n, m) squared Euclidean distances of rows, >= 0, in the type of the rows.
+
+    Rows should lie around the origin: |a|^2 + |b|^2 - 2 ab loses the digits that the lengths share.
+    """
+    found: np.ndarray = first @ second.T
+    found *= -2
+    found += (first * first).sum(axis=1)[:, None]
+    found += (second * second).sum(axis=1)
+    return np.maximum(found, 0, out=found)
+
+
+def pooled(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(n + m, d) both samples around their common mean, float64 for few rows and float32 for many."""
+    both = np.concatenate([left, right])
+    both -= both.mean(axis=0)
+    return both if len(both) <= _EXACT else both.astype(np.float32)
+
+
+def pairwise(points: np.ndarray) -> np.ndarray:
+    """(N, N) squared distances with a diagonal that is exactly 0."""
+    found = squared_distances(points, points)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+def median_square(squares: np.ndarray) -> float:
+    """The median of squared distances (N, N) over pairs i < j; where more than half are 0, the mean; at least > 0."""
+    rows, columns = np.triu_indices(min(len(squares), _MEDIAN_OF), 1)
+    above = squares[rows, columns]
+    middle = float(np.median(above)) if len(above) else 0.0
+    return middle or float(above.mean(dtype=np.float64) if len(above) else 0.0) or 1.0
+
+
+def median_of(points: np.ndarray, seed: int) -> float:
+    """The same from points (N, d), of which 2,000 at most are looked at."""
+    return median_square(pairwise(points[thinned(len(points), _MEDIAN_OF, seed, "median")]))
+
+
+def gaussian(squares: np.ndarray, variance: float) -> np.ndarray:
+    """exp(-squares / (2 variance)), a new array of the same type."""
+    found: np.ndarray = squares * squares.dtype.type(-0.5 / variance)
+    return np.exp(found, out=found)
+
+
+def feature_sums(
+    points: np.ndarray, variances: Sequence[float], directions: np.ndarray, members: np.ndarray
+) -> list[Sums]:
+    """Pair sums of Gaussian kernels, approximated by random features, without a kernel ever being made.
+
+    cos and sin of (w'x) over R directions have squared length 1 and inner product near exp(-|x - z|^2 / (2 s^2)) for
+    w ~ N(0, I / s^2); the bandwidths share their directions, so the features are projected once.
+
+    Args:
+        points: (N, d) float32.
+        variances: s^2 of each kernel.
+        directions: (d, R) float32 draws of N(0, I).
+        members: (N, 1 + draws) as `permutation.memberships` gives them.
+
+    Returns:
+        For each kernel the sums over ordered pairs, diagonal included.
+    """
+    count = directions.shape[1]
+    shape = (len(variances), 2 * count, members.shape[1])
+    left, totals = np.zeros(shape), np.zeros(shape[:2])
+    for part in blocks(len(points), _BLOCK):
+        projected = points[part] @ directions
+        chosen = members[part].astype(np.float32)
+        for place, variance in enumerate(variances):
+            angles = projected * np.float32(variance**-0.5)
+            waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * np.float32(count**-0.5)
+            left[place] += waves.T @ chosen
+            totals[place] += waves.sum(axis=0, dtype=np.float64)
+    right = totals[:, :, None] - left
+    return [
+        Sums((a * a).sum(axis=0), (b * b).sum(axis=0), (a * b).sum(axis=0)) for a, b in zip(left, right, strict=True)
+    ]
+
+
+def alignment(left: np.ndarray, right: np.ndarray, debiased: bool = True) -> float:
+    """Linear centred kernel alignment (CKA) of paired rows (n, d) and (n, e): 1 for the same up to rotation and scale.
+
+    Papers: Kornblith, Norouzi, Lee and Hinton 2019, "Similarity of Neural Network Representations Revisited" (arXiv
+    1905.00414), section 3; the unbiased estimate of the criterion is that of Song, Smola, Gretton, Bedo and Borgwardt
+    2012, "Feature Selection via Dependence Maximization" (JMLR 13), theorem 2.
+
+    Features are never made into (n, n) kernels, so the time goes like n d e. NaN where a side does not vary, and
+    where the debiased estimate has fewer than 4 rows or finds no variation on one side beyond its noise.
+    """
+    first, second = left - left.mean(axis=0), right - right.mean(axis=0)
+    criterion = _unbiased if debiased else _biased
+    if debiased and len(first) < 4:
+        return float("nan")
+    own, other = criterion(first, first), criterion(second, second)
+    if min(own, other) <= 0:
+        return float("nan")
+    return criterion(first, second) / float(np.sqrt(own) * np.sqrt(other))
+
+
+def _biased(first: np.ndarray, second: np.ndarray) -> float:
+    return float(((first.T @ second) ** 2).sum())
+
+
+def _unbiased(first: np.ndarray, second: np.ndarray) -> float:
+    """n (n - 3) times the unbiased independence criterion of two linear kernels whose rows add up to zero."""
+    n = len(first)
+    lengths, others = (first * first).sum(axis=1), (second * second).sum(axis=1)
+    # The row sums of such a kernel without its diagonal are minus its diagonal.
+    product = float(((first.T @ second) ** 2).sum() - lengths @ others)
+    totals = float(lengths.sum() * others.sum()) / ((n - 1) * (n - 2))
+    return product + totals - 2 * float(lengths @ others) / (n - 2)
