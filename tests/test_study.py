@@ -95,6 +95,7 @@ def test_the_result_has_the_documented_shape(finished):
         "shipped",
         "verdict",
         "comparisons",
+        "choosing",
         "data",
         "environment",
         "warnings",

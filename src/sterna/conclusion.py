@@ -15,6 +15,8 @@ from sterna.records import Labels, Sealed
 from sterna.score import Scored
 from sterna.settings import Settings
 
+CHOOSING = "Choosing among the source's examples"  # the subject of a verdict on it
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -39,6 +41,7 @@ class Conclusion:
     shipped: str
     verdict: Verdict  # the best transfer route against the best floor; see `_strongest`
     others: tuple[Verdict, ...]  # the same route against every other floor
+    choosing: Verdict | None = None  # the best examples of the source against all of it, where both were tried
     hidden: str = ""  # which classes or domains lose, in a sentence; "" where none is seen to
 
 
@@ -74,7 +77,31 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     pair = _paired(scored, rows, transfer, floor)
     parts = breakdown.gains(pair[0], pair[1], _parts(trials, (transfer, floor), scored, classes), seed=0)
     said = replace(compared.pop(floor), parts=parts)
-    return Conclusion(outcomes, shipped, said, tuple(compared.values()), breakdown.sentence(parts, transfer))
+    twins = _twins(trials, transfer)
+    choosing = (
+        verdict.decide(
+            *_paired(scored, rows, *twins),
+            chosen=None,
+            seed=0,
+            margin=settings.margin,
+            claim=replace(claim, subject=CHOOSING),
+        )
+        if twins
+        else None
+    )
+    return Conclusion(outcomes, shipped, said, tuple(compared.values()), choosing, breakdown.sentence(parts, transfer))
+
+
+def _twins(trials: Sequence[Trial], transfer: str) -> tuple[str, ...]:
+    """The verdict's route on chosen source examples and on all of them, or () where one was not run."""
+    routes = {one.route.name: one.route for one in trials}
+    whole = replace(routes[transfer], name="", select=None)
+    chosen = [one for one in routes.values() if one.select and replace(one, name="", select=None) == whole]
+    alone = [one for one in routes.values() if replace(one, name="") == whole]
+    if not chosen or not alone:
+        return ()
+    named = next((one for one in chosen if one.name == transfer), chosen[0])
+    return named.name, alone[0].name
 
 
 def _parts(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sterna import folder, spec
+from sterna import folder, spec, valuing
 from sterna.errors import SpecError
 from sterna.schedule import Schedule
 from sterna.settings import Settings
+from sterna.valuing import Selection
 
 CLASSICAL = {  # the floor's features for each kind of data, under a linear model
     "image": "classical:hog_colour",
@@ -34,6 +35,7 @@ class Route:
     optimizer: Any
     schedule: Schedule
     floor: bool = False
+    select: Selection | None = None  # which examples of the source it learns from; None: all
 
     @property
     def shallow(self) -> bool:
@@ -49,7 +51,8 @@ class Route:
         """Every part in the grammar, for results and fingerprints."""
         parts = {"tune": (self.tune,), "loss": self.losses, "augment": self.augment, "optimizer": (self.optimizer,)}
         texts = {key: spec.write(value) for key, value in parts.items()}
-        return {"name": self.name, "encoder": self.encoder, **texts, "schedule": repr(self.schedule)}
+        chosen = {"source_select": str(self.select)} if self.select else {}
+        return {"name": self.name, "encoder": self.encoder, **texts, "schedule": repr(self.schedule), **chosen}
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     floors = _floors(common, settings, subject, encoders, _plain(losses[0]), augment)
     if subject.helped:
         found += [replace(one, name=f"{one.name} with the source", floor=False) for one in floors if one.raw]
+    found += _selecting(found, settings, subject)
     if not found and modality == "row":
         raise SpecError(
             "a table of rows alone has nothing to transfer from; give --source with a table of the same columns, or "
@@ -112,24 +116,55 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     return (*found, *floors)
 
 
-def mitigations(chosen: Sequence[Route], losing: Route) -> tuple[Route, ...]:
+def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tuple[Route, ...]:
     """What is tried before transfer is given up: gentler forms of a route that lost to a floor on the validation part.
 
     A tenth of the rate, L2-SP (Li et al. 2018), the average of the weights before and after (WiSE-FT, Wortsman et al.
-    2022), and the head alone; without those among the routes already. A route that moves no stage has no gentler form.
+    2022), and the head alone; the better half of a source of classes; without those among the routes already.
     """
+    found = [*_gentler(losing)]
+    if subject.helped and subject.task == "classify" and losing.select is None:
+        found += _twins([losing], Selection(0.5))
+    there = [replace(one, name="") for one in chosen]
+    return tuple(one for one in found if replace(one, name="") not in there)
+
+
+def _gentler(losing: Route) -> list[Route]:
+    """A route that moves no stage has no gentler form."""
     (probe,), (average,) = (folder.resolve("tune", name) for name in ("probe", "wise_ft"))
     (l2sp,) = folder.resolve("losses", "l2sp")
     if losing.shallow or losing.tune == probe:
-        return ()
-    gentler = replace(losing.optimizer, rate=losing.optimizer.rate / 10)
-    found = [replace(losing, name=f"{losing.name} at a tenth of the rate", optimizer=gentler)]
+        return []
+    slower = replace(losing.optimizer, rate=losing.optimizer.rate / 10)
+    found = [replace(losing, name=f"{losing.name} at a tenth of the rate", optimizer=slower)]
     if not any(isinstance(loss, type(l2sp)) for loss in losing.losses):
         found.append(replace(losing, name=f"{losing.name} with l2sp", losses=(*losing.losses, l2sp)))
     encoder = losing.name.removesuffix(repr(losing.tune)) if losing.name.endswith(repr(losing.tune)) else ""
-    found += [replace(losing, name=f"{encoder}{tune!r}", tune=tune) for tune in (average, probe)]
-    there = [replace(one, name="") for one in chosen]
-    return tuple(one for one in found if replace(one, name="") not in there)
+    return found + [replace(losing, name=f"{encoder}{tune!r}", tune=tune) for tune in (average, probe)]
+
+
+def _selecting(found: Sequence[Route], settings: Settings, subject: Subject) -> list[Route]:
+    """Each route again on the best part of the source, where asked for: beside the whole, to tell if it helped."""
+    if not settings.source_select:
+        return []
+    selection = valuing.parse(settings.source_select)
+    if not subject.helped or settings.source_weight == 0:
+        raise SpecError(
+            f"source-select chooses among the examples of a source, got {selection} without one to learn from; give "
+            "--source, or leave it out."
+        )
+    if subject.task == "tag":
+        raise SpecError("source-select values whole items, and these labels are tags of their words; leave it out.")
+    if selection.method == "gradient" and subject.task != "classify":
+        raise SpecError(
+            f"source-select by gradient needs items of one class each, got labels for {subject.task}; type "
+            f"best:{selection.share:g}:similarity."
+        )
+    return _twins(found, selection)
+
+
+def _twins(found: Sequence[Route], selection: Selection) -> list[Route]:
+    return [replace(one, name=f"{one.name} from {selection}", select=selection) for one in found if not one.floor]
 
 
 def fingerprint(chosen: Sequence[Route], settings: Settings, data_digest: str) -> str:

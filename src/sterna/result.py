@@ -33,6 +33,7 @@ class Result:
     folder: str  # where the run lies; `folder/model` is the shipped model
     task: str = "classify"  # a file of `tasks/`
     curve: tuple[CurvePoint, ...] = ()  # the verdict's route and floor with fewer labels, where that was asked for
+    choosing: Verdict | None = None  # the best examples of the source against all of it, where both were tried
 
     def __str__(self) -> str:
         found, primary = summaries(self.routes), self.verdict.figure
@@ -48,7 +49,8 @@ class Result:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
         others = [f"Beside it, against {one.floor}: {points(one)}." for one in self.comparisons]
-        return "\n".join([*text, "", *others, self.verdict.sentence])
+        choosing = [self.choosing.sentence] if self.choosing else []
+        return "\n".join([*text, "", *others, *choosing, self.verdict.sentence])
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `result.json`."""
@@ -63,6 +65,7 @@ class Result:
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
             "curve": [asdict(one) for one in self.curve],
+            "choosing": _entry(self.choosing) if self.choosing else None,
         }
 
     def save(self) -> None:
@@ -152,6 +155,7 @@ def load(place: Path) -> Result:
         str(place),
         kept["task"],
         tuple(CurvePoint(**one) for one in kept.get("curve", ())),
+        _verdict(kept["choosing"]) if kept.get("choosing") else None,
     )
 
 

@@ -29,6 +29,11 @@ class Settings:
         "cross-validation on the target's training labels, ties going to less source",
         Range(0),
     )
+    source_select: str = option(
+        "",
+        "the best share of the source by gradient, similarity or importance (best:0.5:gradient), as routes of their "
+        "own beside the whole source",
+    )
     margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))
     refit: int = option(
         500,

@@ -47,6 +47,7 @@ from sterna.settings import Settings
 from sterna.splitting import Strata
 from sterna.store import Store
 from sterna.watching import Watch
+from sterna.weighing import Wanted
 
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
@@ -138,7 +139,7 @@ class Study:
     watch: Watch
     warnings: list[str] = field(default_factory=list)
     joined: bool = False  # whether it was said what the source adds
-    weights: dict[tuple[str, int, int], float] = field(default_factory=dict)  # of the source, by encoder, seed, labels
+    weights: dict[tuple, np.ndarray] = field(default_factory=dict)  # of source examples; see `_source_weights`
 
     @functools.cached_property
     def task(self) -> Task:
@@ -153,7 +154,9 @@ class Study:
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
         lost = losing(trials, self.task, self.loaded.table.classes) if self.settings.mitigate else None
-        gentler = plan.mitigations(self.routes, lost) if lost else ()
+        table = self.loaded.table
+        subject = Subject(table.items.modality, table.task, self.related is not None)
+        gentler = plan.mitigations(self.routes, lost, subject) if lost else ()
         if lost and gentler:
             names = ", ".join(one.name for one in gentler)
             self._warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
@@ -206,6 +209,7 @@ class Study:
             str(self.place),
             self.loaded.table.task,
             points,
+            conclusion.choosing,
         )
         chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = self._split(chosen.seed)
@@ -296,10 +300,10 @@ class Study:
 
     def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table
-        weight = self._source_weight(chosen, seed, split)
-        target, weights = self._learnt(split.train, weight)
+        each = self._source_weights(chosen, seed, split)
+        target, weights = self._learnt(split.train, each)
         both = np.union1d(split.train, split.validation)
-        whole = self._learnt(both, weight) if len(both) <= self.settings.refit else None
+        whole = self._learnt(both, each) if len(both) <= self.settings.refit else None
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         return Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
@@ -316,32 +320,31 @@ class Study:
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
         )
 
-    def _learnt(self, rows: np.ndarray, weight: float) -> tuple[Table, np.ndarray]:
-        """Rows of the target to learn from, and the source's at a weight, 0 for none."""
+    def _learnt(self, rows: np.ndarray, each: np.ndarray) -> tuple[Table, np.ndarray]:
+        """Rows of the target to learn from, and the source's at their weights."""
         target = self.loaded.table.take(rows)
-        if self.related is None or not weight:
+        if self.related is None or not each.any():
             return target, desk.ones(target)
-        target, weights, finding = mixing.join(target, self.related.table, weight)
+        target, weights, finding = mixing.join(target, self.related.table, each)
         if not self.joined:
             self.watch.say(finding.sentence)
         self.joined = True
         return target, weights
 
-    def _source_weight(self, chosen: Route, seed: int, split: Split) -> float:
-        """Of a source example in this route, once for each encoder, seed and number of labels."""
+    def _source_weights(self, chosen: Route, seed: int, split: Split) -> np.ndarray:
+        """(m,) of source examples in this route, once for each encoder, seed, number of labels and choice of them."""
         if self.related is None or chosen.floor:
-            return 0.0
-        if self.settings.source_weight is not None:
-            return self.settings.source_weight
+            return np.zeros(0, dtype=np.float32)
         reference = chosen.encoder or next(iter(self.encoders), "")
-        key = (reference, seed, len(split.train))
+        key = (reference, seed, len(split.train), chosen.select)
         if key not in self.weights:
             target = self.loaded.table.take(split.train)
             encoder = route.fitted(self.encoders[reference], target) if reference else None
-            found = weighing.weighed(target, self.related.table, encoder, self.store, seed)
-            self.weights[key] = 1.0 if found is None else found.each
-            if found is not None:
-                self._warn(f"seed {seed}{f', {reference}' if reference else ''}: {found.sentence}")
+            wanted = Wanted(self.settings.source_weight, chosen.select)
+            found = weighing.weighed(target, self.related.table, (encoder, self.store), seed, wanted)
+            self.weights[key] = found.weights
+            for sentence in found.told:
+                self._warn(f"seed {seed}{f', {reference}' if reference else ''}: {sentence}")
         return self.weights[key]
 
     def _folder(self, chosen: Route, seed: int, share: float = 1.0) -> Path:

@@ -45,6 +45,7 @@ class Claim:
     figure: str = "accuracy"  # the primary one
     gain: str = "{route} is {points} points {more} accurate than {floor}"  # see `contracts.Task`
     loss: str = "log loss"  # what the losses are called
+    subject: str = "Transfer"  # what helps or hurts
 
 
 CLASSIFY = Claim()
@@ -75,7 +76,7 @@ def decide(
     route: Evidence,
     floor: Evidence,
     *,
-    chosen: str,
+    chosen: str | None,
     seed: int,
     margin: float = 0.005,
     draws: int = 10_000,
@@ -96,7 +97,8 @@ def decide(
     Args:
         route: the transfer route.
         floor: the route without pretrained weights, on the same examples in the same order.
-        chosen: the name of the route that validation chose; it ships unless transfer hurts (see `shipped`).
+        chosen: the name of the route that validation chose; it ships unless transfer hurts (see `shipped`). None where
+            the comparison decides nothing about what ships.
         seed: of the run, for the bootstrap.
         margin: a difference that does not matter; half a point, less than most labels are worth.
         draws: bootstrap resamples.
@@ -107,7 +109,7 @@ def decide(
     """
     _check_paired(route, floor)
     compared = _compare(route, floor, seed, margin, draws)
-    ships = shipped(compared.answer, chosen, floor.name)
+    ships = shipped(compared.answer, chosen, floor.name) if chosen else None
     return Verdict(
         answer=compared.answer,
         route=route.name,
@@ -245,22 +247,22 @@ def _rounded(needed: float, n: int) -> int | None:
     return math.ceil(needed / step) * step
 
 
-def _sentence(compared: _Compared, names: tuple[str, str], ships: str, margin: float, claim: Claim) -> str:
+def _sentence(compared: _Compared, names: tuple[str, str], ships: str | None, margin: float, claim: Claim) -> str:
     seeds = f", {compared.seeds} seeds" if compared.seeds > 1 else ""
     examples = f"n = {compared.n:,} held-out example{'s' if compared.n > 1 else ''}"
     # The interval is told in the direction of the claim: «2.0 points less accurate (interval 0.5 to 3.5)».
     low, high = sorted([compared.low, compared.high] if compared.gain >= 0 else [-compared.low, -compared.high])
     evidence = f"(95 % interval {_points(low)} to {_points(high)}, {examples}{seeds})"
-    ends = f"{'the floor ' if ships == names[1] else ''}{ships} ships."
-    return f"{_claim(compared, names, margin, claim)} {evidence}{_remark(compared, names[0], claim)}; {ends}"
+    told = f"{_claim(compared, names, margin, claim)} {evidence}{_remark(compared, names[0], claim)}"
+    return f"{told}; {'the floor ' if ships == names[1] else ''}{ships} ships." if ships else f"{told}."
 
 
 def _claim(compared: _Compared, names: tuple[str, str], margin: float, claim: Claim) -> str:
     opening = {
-        "helps": "Transfer helps",
-        "hurts": "Transfer hurts",
-        "equivalent": f"Transfer makes no difference beyond {_points(margin)} points",
-        "undecided": "Cannot tell",
+        "helps": f"{claim.subject} helps",
+        "hurts": f"{claim.subject} hurts",
+        "equivalent": f"{claim.subject} makes no difference beyond {_points(margin)} points",
+        "undecided": "Cannot tell" if claim.subject == "Transfer" else f"Cannot tell if {claim.subject.lower()} helps",
     }
     up = compared.gain >= 0
     told = claim.gain.format(
