@@ -125,3 +125,16 @@ def test_a_losing_source_is_tried_by_its_better_half_too():
     asked = plan.routes(Words("", "", "", "none", "adamw", ""), Settings(source_select="best:0.5"), subject)
     assert plan.mitigations(asked, losing, subject) == ()
     assert plan.mitigations(routes, losing, Subject("row", "regress", True)) == ()
+
+
+def test_a_column_that_only_one_side_varies_in_is_no_obstacle(domains, tmp_path):
+    values, labels, _ = rows(120, 5)
+    flat = np.where(np.arange(6) == 4, 1.0, values)
+    target = opening.open_data(str(table(tmp_path / "target.csv", *rows(60, 6)[:2]))).table
+    source = opening.open_data(str(table(tmp_path / "source.csv", flat, labels))).table
+    assert [len(one.items.columns) for one in (target, source)] == [6, 5]
+    found = weighing.weighed(target, source, (None, Store(tmp_path)), 0, Wanted())
+    assert len(found.weights) == 120
+    assert found.weights.max() > 0
+    swapped = weighing.weighed(source, target, (None, Store(tmp_path)), 0, Wanted())
+    assert len(swapped.weights) == 60

@@ -111,7 +111,7 @@ def join(target: Table, source: Table, weight: float | np.ndarray) -> tuple[Tabl
     if source.items is target.items:
         items, rows = target.items, np.concatenate([target.rows, source.rows[kept]])
     else:
-        items = JoinedItems((target.items, _aligned(source.items, target.items)))
+        items = JoinedItems((target.items, aligned(source, target).items))
         rows = np.concatenate([target.rows, source.rows[kept] + len(target.items)])
     joined = replace(target, items=items, rows=rows, labels=np.concatenate([target.labels, labels]))
     weights = np.concatenate([np.ones(len(target), dtype=np.float32), each])
@@ -142,10 +142,11 @@ def _sentence(each: np.ndarray, without: int, unknown: int) -> str:
     return f"{told}; {' and '.join(left)} are left out." if left else f"{told}."
 
 
-def _aligned(source: Items, target: Items) -> Items:
-    """Rows with their columns in the target's order and of its kinds."""
-    made: Items = source.aligned(target.columns) if hasattr(source, "aligned") else source  # type: ignore[attr-defined]
-    return made
+def aligned(source: Table, target: Table) -> Table:
+    """The source as the target is read: rows with their columns in the target's order and of its kinds."""
+    if source.items is target.items or not hasattr(source.items, "aligned"):
+        return source
+    return replace(source, items=source.items.aligned(target.items.columns))  # type: ignore[attr-defined]
 
 
 def _check_alike(target: Table, source: Table) -> None:

@@ -67,17 +67,23 @@ class RowItems:
         values: the cells of each.
         names: what a person calls the rows: their numbers in the file, from 1, after `prefixes`.
         prefixes: of each row, such as the name of its file.
+        spare: columns that say nothing here, such as one that never changes; another table may have learnt from them.
     """
 
     def __init__(
-        self, columns: Sequence[Column], values: Sequence[Cells], names: np.ndarray, prefixes: Words | None = None
+        self,
+        columns: Sequence[Column],
+        values: Sequence[Cells],
+        names: np.ndarray,
+        prefixes: Words | None = None,
+        spare: Mapping[str, Cells] | None = None,
     ) -> None:
         self.modality: str = "row"
         self.in_memory: bool = True
         self.lengths: np.ndarray | None = None
         self.columns = tuple(columns)
         self.values = tuple(values)
-        self._names, self._prefixes = names, prefixes
+        self._names, self._prefixes, self._spare = names, prefixes, dict(spare or {})
 
     def __len__(self) -> int:
         return len(self._names)
@@ -102,7 +108,7 @@ class RowItems:
 
         Columns beyond those are left out. Raises `DataError` when one is not there.
         """
-        held = dict(zip((column.name for column in self.columns), self.values, strict=True))
+        held = self._spare | dict(zip((column.name for column in self.columns), self.values, strict=True))
         sources = {column.name: _source(column.name, held) for column in wanted}
         lacking = [name for name, source in sources.items() if not source]
         if lacking:

@@ -62,7 +62,7 @@ def weighed(target: Table, source: Table, seen: tuple[Encoder | None, Store], se
     comparable = target.task in TASKS and len(positions) and (seen[0] is not None or target.items.modality == "row")
     if not comparable or (wanted.weight is not None and wanted.select is None):
         return Weighed(weights, ())
-    near, far = _features(target, source.take(positions), *seen)
+    near, far = _features(target, mixing.aligned(source, target).take(positions), *seen)
     told = []
     if wanted.select is not None:
         try:

@@ -59,6 +59,7 @@ def load(
         [values for one in typed for values in one.values],
         read.numbers,
         read.prefixes,
+        {name: words(read.column(name)) for name, one in zip(features, typed, strict=True) if not one.columns},
     )
     findings = [
         *(one for raw in read.raws for one in raw.findings),
