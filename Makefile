@@ -26,7 +26,7 @@ format: $(STAMP)
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("sterna needs Python 3.10 or later: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("sterna needs Python 3.11 or later: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

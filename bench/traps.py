@@ -38,8 +38,9 @@ from sterna.verdict import Answer
 DATA = Path(os.environ.get("STERNA_DATA", SHARED / "data"))
 SIZE = 460  # images of a target
 NETWORKS = 5  # of each kind; training twenty would say little more
-IMAGES = 2000  # that an encoder or a head learns from
-EPOCHS = 4
+IMAGES = 4000  # that an encoder learns from
+ROWS = 600  # of a source
+EPOCHS = 5
 ENCODERS = {
     "random": "encoder of random weights",
     "noise": "encoder trained on noise",
@@ -68,13 +69,13 @@ def usps() -> Pictures:
 
 
 def mnist() -> Pictures:
-    """Test images, each at 16 x 16 by the mean of what falls into a pixel."""
+    """Test images, cut to the digit and shrunk to 16 x 16, as those of USPS are."""
     with gzip.open(DATA / "digits" / "t10k-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28) / 255
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(DATA / "digits" / "t10k-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
-    padded = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))
-    return padded.reshape(-1, 16, 2, 16, 2).mean(axis=(2, 4)), labels
+    shrunk = [np.asarray(Image.fromarray(one).crop((4, 4, 24, 24)).resize((16, 16))) for one in pixels]
+    return np.stack(shrunk) / 255, labels
 
 
 def encoder(kind: str, number: int, place: Path) -> Path:
@@ -140,7 +141,7 @@ def source(kind: str, number: int, place: Path) -> Path:
     """MNIST as the trap says."""
     generator = np.random.default_rng([number, 2])
     pictures, labels = mnist()
-    chosen = generator.permutation(len(pictures))[:IMAGES]
+    chosen = generator.permutation(len(pictures))[:ROWS]
     pictures, labels = pictures[chosen], labels[chosen]
     if kind == "shuffled":
         labels = generator.permutation(labels)

@@ -79,6 +79,17 @@ def test_several_labels_and_one_that_never_occurs() -> None:
     assert ((got[:, 0] > 0.5) == TRUTH).mean() > 0.8
 
 
+@pytest.mark.parametrize(("labels", "task", "k"), [(LABELS, "classify", 2), (VALUES, "regress", 2)])
+def test_settled_trees_are_as_many_and_need_no_validation_part(labels: np.ndarray, task: str, k: int) -> None:
+    model = Boosting(trees=60).fit(given(examples(TRAIN, labels), examples(TRAIN[:40], labels[:40]), task, k))
+    settled = Boosting(trees=60).settled(model)
+    made = model["model"].parts if task == "regress" else [model["model"]]
+    assert settled.counts == tuple(part.max_iter for part in made)
+    again = settled.fit(given(examples(TRAIN, labels), examples([], labels[:0]), task, k))
+    answers = (estimators.answers(one, TEST, task, k) for one in (model, again))
+    np.testing.assert_array_equal(*answers)
+
+
 @pytest.mark.parametrize("count", [20, 30])
 def test_small_tables_get_trees(count: int) -> None:
     """With scikit-learn's 20 examples a leaf there is none, and all rows get the same answer."""

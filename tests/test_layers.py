@@ -27,28 +27,39 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("sterna",),
-    ("shortlist",),
-    ("study", "prediction", "catalogue", "sources", "report"),
-    ("portrait", "appraisal"),
+    ("shortlist", "comparison", "campaign", "detour"),
+    ("study", "prediction", "catalogue", "sources", "report", "vantage"),
+    ("portrait", "appraisal", "agenda"),
     ("curve", "keeping"),
     ("route", "conclusion", "shipping", "weighing"),
     ("desk",),
-    ("feeds", "plan", "result", "ranked", "breakdown", "intake", "evidence", "stagewise", "stepping"),
+    ("feeds", "plan", "result", "ranked", "contest", "compared", "breakdown", "intake", "evidence", "stagewise", "stepping"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),
-    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking"),
-    ("estimators", "explained"),
+    ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances"),
+    ("estimators", "explained", "command"),
     (
         *("chains", "shells", "hub", "tokens", "sounds", "rows", "peeking", "labelling", "folder", "files"),
         *("preparation", "reading", "checks", "splitting", "mixing", "stats", "augmenting", "transforms", "fastest"),
         *("shards", "schedule", "settings", "sizes", "watching", "environment", "gallery", "attribution", "planar"),
-        *("gate", "valuing", "prior"),
+        *("gate", "valuing", "prior", "measuring"),
     ),
     ("network", "delimited", "injection", "thumbnails"),
     ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
     ("errors", "records", "outcomes"),
 )
-METHOD_FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking")
+METHOD_FOLDERS = (
+    "data",
+    "encoders",
+    "tasks",
+    "tune",
+    "losses",
+    "shallow",
+    "augment",
+    "optimizers",
+    "ranking",
+    "distances",
+)
 
 # The only upward look: records names the network for type checkers, and never at run time.
 UPWARD_TYPES = {("records", "network")}
@@ -74,10 +85,12 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "torchvision": ("augment", "transforms", "encoders.torchvision", "encoders.local"),
     "transformers": ("encoders.hf", "encoders.sentence", "hub", "augment.back_translation"),
     "typer": ("cli",),
+    "ot": ("distances.wasserstein", "distances.otdd"),
 }
 PROJECTS = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "ot": "pot",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }  # import name -> project name

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from sterna import gallery, opening, portrait, stagewise
 from sterna.evidence import Finished
+from sterna.maths import confident
 from sterna.maths.discriminant import softmax
 from sterna.records import Columns, Split, Table
 from sterna.store import Store
@@ -171,14 +173,14 @@ def test_a_probe_has_one_map_and_nothing_moved(run):
     found = portrait.gathered(dataclasses.replace(run, network=probe))
     assert found["map"]["after"] is None
     assert {(one["cka"], one["moved"]) for one in found["stages"]} == {(1.0, 0.0)}
-    assert any("no stage of what ships has changed" in note for note in found["notes"])
+    assert any("no stage of what ships has changed" in note["sentence"] for note in found["notes"])
 
 
 def test_nothing_in_the_store_costs_a_sample(run, tmp_path):
     small = dataclasses.replace(run, store=Store(tmp_path))
     found = portrait.gathered(small)
     assert len(found["map"]["before"]) == portrait.FRESH
-    assert any(f"Of 400 examples, {portrait.FRESH} were looked at" in note for note in found["notes"])
+    assert any(f"Of 400 examples, {portrait.FRESH} were looked at" in note["sentence"] for note in found["notes"])
     names = [one["name"] for one in found["stages"]]
     assert names == list(run.encoder.network.stages)
     assert not list((tmp_path / "shards").glob("*.act")), "the store is looked at only"
@@ -187,7 +189,7 @@ def test_nothing_in_the_store_costs_a_sample(run, tmp_path):
 def test_what_has_no_network_leaves_out_the_rest(run):
     found = portrait.gathered(dataclasses.replace(run, encoder=None, network=None))
     assert KEYS - set(found) == {"map", "suspects", "duplicates", "stages", "attention"}
-    assert any("what ships has no network" in note for note in found["notes"])
+    assert any("what ships has no network" in note["sentence"] for note in found["notes"])
 
 
 def test_an_estimator_is_shown_on_the_map_of_a_pretrained_encoder(run):
@@ -278,4 +280,26 @@ def test_many_classes_have_no_matrix(tmp_path):
     found = portrait.gathered(dataclasses.replace(run, table=dataclasses.replace(run.table, classes=names)))
     assert "confusion" not in found
     assert found["confused"]
-    assert any("more than 200 classes" in note for note in found["notes"])
+    assert any("more than 200 classes" in note["sentence"] for note in found["notes"])
+
+
+def test_a_label_that_is_the_most_probable_one_is_no_suspect(monkeypatch):
+    """Class 1 is hardly ever sure of itself, so its threshold lies at 0.35 and is passed by an example of class 0."""
+    sure = np.array([0.95] * 6 + [0.6, 0.2] + [0.65] * 6)  # of class 0
+    judged = np.stack([sure, 1 - sure], axis=1)
+    monkeypatch.setattr(portrait.confident, "judged", lambda *given: (judged, np.zeros((0, 2))))
+    labels = np.array([0] * 8 + [1] * 6)
+    table = types.SimpleNamespace(classes=("a", "b"))
+    page = types.SimpleNamespace(
+        run=types.SimpleNamespace(table=table, split=types.SimpleNamespace(seed=0)), note=lambda *given: None
+    )
+    seen = types.SimpleNamespace(
+        labels=labels,
+        features=np.zeros((14, 2)),
+        encoder=types.SimpleNamespace(reference="x:y"),
+        inside=lambda *names: np.zeros(14, dtype=bool),
+        show=lambda page, at: at,
+    )
+    limits = confident.thresholds(judged, labels)
+    assert set(confident.suspects(judged, labels, limits)) == {6, 7}, "both pass the thresholds"
+    assert [one["item"] for one in portrait._suspects(page, seen)] == [7]

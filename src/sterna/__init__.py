@@ -13,15 +13,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sterna.campaign import run_study
+    from sterna.comparison import distance
+    from sterna.detour import way
     from sterna.prediction import predict
     from sterna.result import Result
     from sterna.settings import Settings
     from sterna.shortlist import rank
     from sterna.study import fit
 
-__all__ = ["Result", "Settings", "fit", "predict", "rank"]
+__all__ = ["Result", "Settings", "distance", "fit", "predict", "rank", "run_study", "way"]
 
-_HOMES = {"Result": "result", "Settings": "settings", "fit": "study", "predict": "prediction", "rank": "shortlist"}
+_HOMES = {
+    "Result": "result",
+    "Settings": "settings",
+    "distance": "comparison",
+    "fit": "study",
+    "predict": "prediction",
+    "rank": "shortlist",
+    "run_study": "campaign",
+    "way": "detour",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -141,6 +141,77 @@ def rank(
     out.print(escape(str(found)), soft_wrap=True)
 
 
+@app.command("study")
+def run_study(
+    file: Annotated[Path, typer.Argument(help="TOML with [defaults], [[data]] and [[route]]; see docs/study.md")],
+    output: Annotated[str, typer.Option("--out", help="folder of the study; default runs/NAME of the file")] = "",
+) -> None:
+    """Run routes on several data sets from one file, and compare them over the data sets on one page."""
+    campaign = _library("campaign")
+    try:
+        with _Shown() as shown:
+            found = campaign.run_study(file, out=output or None, watch=Watch(shown.say, shown.advance))
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on where it stopped", style="yellow")
+        raise typer.Exit(130) from None
+    out.print(f"\npage: {escape(found.folder)}/{campaign.PAGE}\n")
+    out.print(escape(str(found)), soft_wrap=True)
+
+
+@app.command()
+def distance(
+    left: Annotated[str, typer.Argument(help="as for fit; its own halves are the unit")],
+    right: Annotated[str, typer.Argument(help="data of the same kind")],
+    encoder: Annotated[
+        str, typer.Option(help="origin:name; two compare encoders on the same data; rows and vectors need none")
+    ] = "",
+    metric: Annotated[str, typer.Option(help="methods of distances/, separated by commas; default all")] = "",
+    text: Annotated[str, typer.Option(help="columns of texts")] = "",
+    label: Annotated[str, typer.Option(help="columns of labels")] = "",
+    task: Annotated[str, typer.Option(help="what a label is, where the guess is wrong")] = "",
+    output: Annotated[str, typer.Option("--out", help="folder of distance.json; default runs/LEFT_vs_RIGHT")] = "",
+) -> None:
+    """Measure how far two data sets are from one another, and along which class."""
+    with _Shown() as shown:
+        found = _library("comparison").distance(
+            left,
+            right,
+            encoder=encoder,
+            metric=metric,
+            columns=Columns(_listed(text), _listed(label), "", "", task),
+            out=output or None,
+            watch=Watch(shown.say, shown.advance),
+        )
+    out.print(f"\n{escape(str(found))}", soft_wrap=True)
+
+
+@app.command()
+def route(
+    source: Annotated[str, typer.Argument(help="labelled data, as for fit")],
+    target: Annotated[str, typer.Argument(help="data with the same classes; its labels only judge")],
+    via: Annotated[str, typer.Option(help="data sets that the way may go by, separated by commas")] = "",
+    encoder: Annotated[str, typer.Option(help="origin:name; rows and vectors need none")] = "",
+    metric: Annotated[str, typer.Option(help="the cost of a hop, of distances/")] = "energy",
+    in_order: Annotated[bool, typer.Option("--in-order", help="go by all of them, in the order given")] = False,
+    text: Annotated[str, typer.Option(help="columns of texts")] = "",
+    label: Annotated[str, typer.Option(help="columns of labels")] = "",
+    task: Annotated[str, typer.Option(help="what a label is, where the guess is wrong")] = "",
+    output: Annotated[str, typer.Option("--out", help="folder of route.json; default runs/SOURCE_to_TARGET")] = "",
+) -> None:
+    """Find the way from a source to a target by other data sets, and measure whether it pays."""
+    with _Shown() as shown:
+        found = _library("detour").way(
+            (source, *_listed(via), target),
+            encoder=encoder,
+            metric=metric,
+            in_order=in_order,
+            columns=Columns(_listed(text), _listed(label), "", "", task),
+            out=output or None,
+            watch=Watch(shown.say, shown.advance),
+        )
+    out.print(f"\n{escape(str(found))}", soft_wrap=True)
+
+
 @app.command()
 def demo() -> None:
     """Real handwritten digits with ten labels a class, transferred from printed glyphs; about a minute."""
@@ -178,10 +249,11 @@ def methods(name: Annotated[str | None, typer.Argument(help="one method, such as
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="the folder of a finished run, such as runs/flowers")],
+    beside: Annotated[list[Path] | None, typer.Option("--with", help="folder of a ranking or of distances")] = None,
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
 ) -> None:
     """Write the page of a run anew: report.html, one file that needs no network."""
-    page = _library("report").write(run)
+    page = _library("report").write(run, beside or ())
     out.print(f"page: {escape(str(page))}")
     if show:
         typer.launch(str(page))

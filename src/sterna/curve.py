@@ -30,14 +30,14 @@ def point(
     """
     if not route or [one.seed for one in route] != [one.seed for one in floor]:
         return None
-    sides, figures = [], []
+    sides, figures, primary = [], [], task.primary(classes)
     for trials in (route, floor):
         scored = [score.measure(task, one.test, one.sealed, classes, seed=one.seed, draws=2) for one in trials]
         rows = [one.rows for one in trials]
         sides.append(
             Evidence(trials[0].route.name, rows, [one.merits for one in scored], [one.losses for one in scored])
         )
-        figures.append(sum(float(one.merits.mean()) for one in scored) / len(scored))
+        figures.append(sum(one.metrics[primary].value for one in scored) / len(scored))
     gain, low, high, n, _ = verdict.difference(sides[0], sides[1], seed=0, draws=DRAWS)
     return CurvePoint(share, labels, figures[0], figures[1], gain, low, high, n)
 

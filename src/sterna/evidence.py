@@ -58,7 +58,7 @@ class Page:
     run: Finished
     gallery: Gallery = field(default_factory=Gallery)
     made: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)  # see `note`
     wanted: list[int] = field(default_factory=list)  # numbers of items to be shown, those that matter most first
     drawn: list[int] = field(default_factory=list)  # numbers of items on the map
     parts: dict[str, Part] = field(init=False)
@@ -71,6 +71,10 @@ class Page:
                        run.table.labels[rows], run.table.task, len(rows)))
             for name, rows in places.items()
         }  # fmt: skip
+
+    def note(self, about: str, sentence: str) -> None:
+        """Say how something was made, or why it is not there; `about` is the section of the page that says it."""
+        self.notes.append({"about": about, "sentence": sentence})
 
     def show(self, part: Part, place: int) -> int:
         """The number of an example, which is to be seen and not only named."""
@@ -125,7 +129,7 @@ def _confusions(page: Page) -> None:
     if len(matrix) <= CLASSES:
         page.made["confusion"] = matrix.tolist()
     else:
-        page.notes.append(f"The matrix of confusions is left out for more than {CLASSES} classes.")
+        page.note("confusion", f"The matrix of confusions is left out for more than {CLASSES} classes.")
     page.made["confused"] = []
     for truth, prediction, count in mistakes.confused(matrix, PAIRS):
         own = wrong[(run.truth[wrong] == truth) & (predicted[wrong] == prediction)][:EXAMPLES]

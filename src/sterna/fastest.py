@@ -10,15 +10,14 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sterna.network import deviation
+from sterna.network import deviation, one_thread
 
 TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe a point of accuracy, 0.02 nothing measurable
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
@@ -99,21 +98,7 @@ def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) ->
     return Prepared(stages, plan)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in the calling thread alone, so that its time is all there is to measure.
-
-    Several threads wait for one another in each layer; on a busy machine that takes longer than the layers do.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@_one_thread()
+@one_thread()
 def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) -> Plan:
     """Try the forms on a warm-up batch, from the simplest on, and keep the fastest that agrees.
 

@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from sterna import desk, estimators, files, shipping
+from sterna.errors import SpecError
+from sterna.result import Result, load
 from sterna.route import Ran
 
 CHECKPOINT = "checkpoint.pt"
+PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
 def folder(place: Path, route: str, seed: int, share: float = 1.0) -> Path:
@@ -52,3 +55,17 @@ def slug(name: str) -> str:
     if plain == name:
         return plain
     return f"{plain[:60]}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"
+
+
+def finished(place: Path, mark: str) -> Result | None:
+    """The result of this very run, when it lies finished at `place`.
+
+    Raises `SpecError` when the folder belongs to a run with other options or data, or to something else.
+    """
+    if not (place / PLAN).exists():
+        if place.exists() and any(place.iterdir()):
+            raise SpecError(f"{place} is not empty and holds no run of sterna; choose another --out.")
+        return None
+    if files.read_json(place / PLAN)["fingerprint"] != mark:
+        raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
+    return load(place) if (place / "result.json").exists() else None

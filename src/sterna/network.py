@@ -314,6 +314,20 @@ def _trains_alike(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes in the calling thread alone: for many short passes, and for their timing.
+
+    Several threads wait for one another in each layer of each pass; on a busy machine that took 30 s in place of 4.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def in_training(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Modules in training mode, with the same random numbers each time; in evaluation mode afterwards.
 

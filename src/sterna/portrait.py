@@ -103,7 +103,7 @@ def _seen(page: Page) -> _Seen | None:
     run = page.run
     if run.encoder is None or run.table.task == "tag":
         what = "each word has features of its own" if run.encoder else "what ships has no network"
-        page.notes.append(f"There is no map, since {what}; label errors and duplicates were not looked for either.")
+        page.note("places", f"There is no map, since {what}; label errors and duplicates were not looked for either.")
         return None
     encoder, parts = run.encoder, list(page.parts.values())
     depth, asked = encoder.network.depth, _asked(run)
@@ -117,12 +117,12 @@ def _seen(page: Page) -> _Seen | None:
     part, place = _sampled([len(one.rows) for one in parts], limit, run.split.seed)
     total = sum(len(one.rows) for one in parts)
     if len(part) < total:
-        page.notes.append(f"Of {total} examples, {len(part)} were looked at for label errors and near duplicates.")
+        page.note("doubts", f"Of {total} examples, {len(part)} were looked at for label errors and near duplicates.")
     rows = np.array([parts[i].rows[j] for i, j in zip(part, place, strict=True)], dtype=np.int64)
     found = stagewise.features(encoder.network, given, rows)
     whole = np.isfinite(found).all(axis=1)
     if not whole.all():
-        page.notes.append(f"{int((~whole).sum())} items were left out, since their features are not finite.")
+        page.note("doubts", f"{int((~whole).sum())} items were left out, since their features are not finite.")
     if not whole.any():
         return None
     moved = above if still < depth else None
@@ -169,22 +169,32 @@ def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
     seed = derive(page.run.split.seed, "portrait", "folds")
     found = confident.judged(seen.features[known], labels[known], classes, seen.features[~known], seed)
     if found is None:
-        page.notes.append("Label errors were not looked for: the classes have too few examples to be left out in turn.")
+        page.note("doubts", "Label errors were not looked for: some class has too few examples to be left out in turn.")
         return None
     probabilities = np.empty((len(labels), classes))
     probabilities[known], probabilities[~known] = found
     limits = confident.thresholds(found[0], labels[known])
     likely = confident.likely_classes(probabilities, limits)
-    page.notes.append(
-        "Likely label errors are found by confident learning from probes on the pretrained features, each label judged "
-        "by probes that have not seen it; held-out labels were judged too, now that the test is over, and learnt from "
-        "by none."
+    doubted = confident.suspects(probabilities, labels, limits)
+    # A class can be beyond its threshold and yet less probable than the label, which nobody would call an error.
+    doubted = doubted[probabilities[doubted, likely[doubted]] > probabilities[doubted, labels[doubted]]]
+    page.note(
+        "doubts",
+        f"Likely label errors are found by confident learning from probes on {_features(seen.encoder)}, "
+        "each label judged by probes that have not seen it; held-out labels were judged too, now that the test is "
+        "over, and learnt from by none.",
     )
     return [
         {"item": seen.show(page, int(at)), "given": int(labels[at]), "likely": int(likely[at]),
          "probability": short(probabilities[at, likely[at]])}
-        for at in confident.suspects(probabilities, labels, limits)[:LISTED]
+        for at in doubted[:LISTED]
     ]  # fmt: skip
+
+
+def _features(encoder: Encoder) -> str:
+    """What the map and the probes see, in words."""
+    plain = encoder.reference.startswith("columns:")
+    return "the columns, standardised" if plain else f"the features of {encoder.reference}"
 
 
 def _stages(page: Page, seen: _Seen) -> None:
@@ -201,9 +211,11 @@ def _stages(page: Page, seen: _Seen) -> None:
         {"name": one.name, "cka": short(one.cka), "moved": short(one.moved)} for one in found if np.isfinite(one.cka)
     ]
     if len(found) > len(page.made["stages"]):
-        page.notes.append("Stages are left out whose outputs do not vary over the held-out items, or too few to tell.")
+        page.note(
+            "stages", "Stages are left out whose outputs do not vary over the held-out items, or too few to tell."
+        )
     if run.random:
-        page.notes.append("What ships began with random weights: «before» is the pretrained network, not its start.")
+        page.note("stages", "What ships began with random weights: «before» is the pretrained network, not its start.")
 
 
 def _map(page: Page, seen: _Seen) -> None:
@@ -222,11 +234,13 @@ def _map(page: Page, seen: _Seen) -> None:
         numbers += [page.gallery.number(related, at) for at in range(len(related.rows))]
     whole = np.isfinite(before).all(axis=1) & (np.isfinite(after).all(axis=1) if after is not None else True)
     if int(whole.sum()) < 3:
-        page.notes.append("There is no map of fewer than three examples.")
+        page.note("places", "There is no map of fewer than three examples.")
         return
     drawn = planar(before[whole], after[whole] if after is not None else None)
-    if after is None:
-        page.notes.append("The map after training is the one before: no stage of what ships has changed.")
+    if after is None and run.network is None:
+        page.note("places", f"What ships has no network, so the map is that of {_features(seen.encoder)}.")
+    elif after is None:
+        page.note("places", "The map after training is the one before: no stage of what ships has changed.")
     page.drawn = [number for number, kept in zip(numbers, whole, strict=True) if kept]
     entries = [page.gallery.entries[number] for number in page.drawn]
     page.made["map"] = {
@@ -237,6 +251,17 @@ def _map(page: Page, seen: _Seen) -> None:
         "labels": [-1 if one["label"] is None else one["label"] for one in entries],
         "parts": [one["part"] for one in entries],
     }
+    if run.table.task == "regress":
+        page.made["map"]["values"] = [_value(page, number) for number in page.drawn]
+
+
+def _value(page: Page, number: int) -> float | None:
+    """The first number to be predicted of an example; None for those of a source."""
+    run, (part, place) = page.run, page.gallery.places[number]
+    if part.name == "test":
+        return short(run.truth[place, 0])
+    row = {"train": run.split.train, "validation": run.split.validation}.get(part.name)
+    return short(run.table.labels[row[place], 0]) if row is not None else None
 
 
 def _related(page: Page, seen: _Seen) -> Part | None:
@@ -269,14 +294,17 @@ def _explanations(page: Page) -> None:
         return
     places = _telling(run)
     reader = explained.Reader(run.network, run.encoder.preparation, folder.load("tasks", run.table.task)())
-    made = make(reader, run.table.items, held.rows[places], run.answers[places].argmax(axis=1))
+    predicted = run.answers[places].argmax(axis=1)
+    made = make(reader, run.table.items, held.rows[places], predicted)
     if not made.method:
-        page.notes.append("Where the network looks cannot be drawn: no stage keeps places, or texts are single words.")
+        page.note(
+            "looking", "Where the network looks cannot be drawn: no stage keeps places, or texts are single words."
+        )
         return
-    page.notes.append(made.method)
+    page.note("looking", made.method)
     page.made["attention"] = [
-        {"item": page.show(held, int(at)), **one}
-        for at, one in zip(places, made.found, strict=True)
+        {"item": page.show(held, int(at)), "prediction": int(guess), **one}
+        for at, guess, one in zip(places, predicted, made.found, strict=True)
         if one and page.gallery.pay(one.get("picture", ""))
     ]
 

@@ -14,8 +14,7 @@ by `network.sound`, and a model that cannot be cut so becomes one stage, `featur
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -25,7 +24,18 @@ from torch import Tensor, nn
 
 from sterna import sequences
 from sterna.injection import Enters, Gives, Leaves, entered, first_of, left, twin, watched
-from sterna.network import TOLERANCE, Network, Stage, attempt, depends_on, deviation, empty_head, in_sequence, sound
+from sterna.network import (
+    TOLERANCE,
+    Network,
+    Stage,
+    attempt,
+    depends_on,
+    deviation,
+    empty_head,
+    in_sequence,
+    one_thread,
+    sound,
+)
 
 WHOLE = "this network has no inner cuts that reproduce it: either all of it moves or only the head."
 
@@ -115,20 +125,6 @@ class Packed(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.ending(self.model(**self.reader.inputs(inputs)), inputs)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes in the calling thread: chains are found by hundreds of passes over two short items.
-
-    Several threads wait for one another in each layer of each pass; on a busy machine that took 30 s in place of 4.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @one_thread()

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from sterna import (
+    command,
     curve,
     desk,
     files,
@@ -36,20 +37,17 @@ from sterna.conclusion import Conclusion, Trial, conclude, losing
 from sterna.contracts import Task
 from sterna.desk import Desk
 from sterna.environment import environment
-from sterna.errors import SpecError, TrainingError
+from sterna.errors import TrainingError
 from sterna.evidence import Finished
 from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
 from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Table, Training
 from sterna.result import Result
-from sterna.result import load as load_result
 from sterna.settings import Settings
 from sterna.splitting import Strata
 from sterna.store import Store
 from sterna.watching import Watch
 from sterna.weighing import Wanted
-
-PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
 def fit(
@@ -103,7 +101,7 @@ def fit(
     routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
     mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / keeping.slug(_called(Path(str(data))))
-    finished = _finished(place, mark)
+    finished = keeping.finished(place, mark)
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
@@ -119,7 +117,9 @@ def fit(
     for reference, opened in encoders.items():
         for note in opened.notes:
             watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
-    files.write_json(place / PLAN, {"fingerprint": mark, "routes": [one.written() for one in routes]})
+    line = command.written(str(data), vars(words), source, columns, chosen)
+    entries = [one.written() for one in routes]
+    files.write_json(place / keeping.PLAN, {"fingerprint": mark, "command": line, "routes": entries})
     study = Study(loaded, related, routes, encoders, chosen, place, mark, store or Store(), watch)
     return study.run()
 
@@ -239,10 +239,17 @@ class Study:
         source = self.related.table if self.related and not chosen.route.floor else None
         told = (self.loaded.table, split, chosen.test, truth, self.store)
         if chosen.route.raw:
-            return Finished(*told, source=source)
+            return Finished(*told, self._drawn_by(split), source=source)
         fitted = self._fitted(chosen.route, chosen.seed)
         random = not chosen.route.tune.pretrained and not chosen.route.shallow
         return Finished(*told, fitted.encoder, fitted.network, source, random)
+
+    def _drawn_by(self, split: Split) -> Encoder | None:
+        """Whose features the page draws where what ships has no network: a pretrained encoder, or columns of rows."""
+        known = next((one for one in self.encoders.values() if one.pretrained), None)
+        if known is None and self.loaded.table.items.modality == "row":
+            known = opening.open_encoder("columns:all")
+        return known and route.fitted(known, self.loaded.table.take(split.train))
 
     def _fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
@@ -364,17 +371,3 @@ def _called(data: Path) -> str:
 def _where(title: str, at: Any) -> str:
     judged = "" if at.value is None else f", validation {at.figure.replace('_', ' ')} {100 * at.value:.1f} %"
     return f"{title}: {at.phase}, epoch {at.epoch}{judged}"
-
-
-def _finished(place: Path, mark: str) -> Result | None:
-    """The result of this very run, when it lies finished at `place`.
-
-    Raises `SpecError` when the folder belongs to a run with other options or data, or to something else.
-    """
-    if not (place / PLAN).exists():
-        if place.exists() and any(place.iterdir()):
-            raise SpecError(f"{place} is not empty and holds no run of sterna; choose another --out.")
-        return None
-    if files.read_json(place / PLAN)["fingerprint"] != mark:
-        raise SpecError(f"{place} holds a run with other options or data; choose another --out, or remove it.")
-    return load_result(place) if (place / "result.json").exists() else None

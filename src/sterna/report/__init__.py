@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,6 +23,7 @@ from sterna.report import (
     doubts,
     extras,
     floors,
+    labels,
     looking,
     material,
     numbers,
@@ -30,7 +32,10 @@ from sterna.report import (
     repeat,
     routes,
     section,
+    several,
     stages,
+    tagged,
+    values,
     wrong,
 )
 
@@ -39,8 +44,12 @@ SECTIONS = (
     answer.section,
     routes.section,
     floors.section,
+    labels.section,
     curves.section,
     confusion.section,
+    values.section,
+    several.section,
+    tagged.section,
     wrong.section,
     reliability.section,
     places.section,
@@ -62,17 +71,19 @@ TEMPLATES = Environment(
 )
 
 
-def render(place: Path) -> str:
+def render(place: Path, beside: Sequence[Path] = ()) -> str:
     """The page of a finished run, as HTML.
 
     Args:
         place: the folder of the run, with its result.json.
+        beside: folders with a rank.json or a distance.json that the page shows too; those in the folder of the run are
+            shown without being named.
 
     Raises:
-        DataError: the folder holds no finished run.
+        DataError: the folder holds no finished run, or one beside it nothing to show.
         StoreError: a file of the run is damaged or of an unknown version.
     """
-    run = material.read(place)
+    run = material.read(place, beside)
     made = {make: make(run) for make in sorted(SECTIONS, key=lambda make: make in LAST)}
     shown = [one for one in map(made.__getitem__, SECTIONS) if one is not None]
     inline = {name: TEMPLATES.get_template(name).render() for name in ("page.css", "page.js")}
@@ -83,20 +94,20 @@ def render(place: Path) -> str:
         sections=shown[1:],
         pictures=run.shelf.pictures,
         version=run.result.environment.get("sterna", ""),
-        policy=_policy(inline["page.css"], inline["page.js"]),
+        policy=policy(inline["page.css"], inline["page.js"]),
         numbers=numbers,
         how=section.HOW,
     )
 
 
-def write(place: Path) -> Path:
+def write(place: Path, beside: Sequence[Path] = ()) -> Path:
     """Write `report.html` into the folder of a finished run and return where it lies; see `render`."""
     page = place / PAGE
-    files.write_text(page, render(place))
+    files.write_text(page, render(place, beside))
     return page
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
     """What the page may load: its own style and script by their digests, pictures that it holds, and nothing else."""
     digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (style, script)]
     return (

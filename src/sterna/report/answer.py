@@ -46,7 +46,10 @@ def loss(verdict: Verdict) -> str:
     """The same comparison in the loss, which also sees how sure the answers are; "" for results without it."""
     if not (verdict.loss_gain or verdict.loss_low or verdict.loss_high):
         return ""
-    ends = f"95 % interval {numbers.decimal(verdict.loss_low)} to {numbers.decimal(verdict.loss_high)}"
+    between = (verdict.loss_low, verdict.loss_high)
+    if verdict.loss_gain <= 0:
+        between = (-verdict.loss_high, -verdict.loss_low)
+    ends = f"95 % interval {numbers.decimal(between[0] + 0.0)} to {numbers.decimal(between[1] + 0.0)}"
     clear = verdict.loss_low > 0 or verdict.loss_high < 0
     side = "lower" if verdict.loss_gain > 0 else "higher"
     doubt = "" if clear else "; the interval holds 0, so this alone would not show a difference"

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sterna.report import numbers
-from sterna.report.drawing import Chart, Scale, padded
+from sterna.report.drawing import LETTER, Chart, Scale, padded
 from sterna.report.material import Material
 from sterna.report.section import Section
 
 DRAWN = 12  # routes
 SEEDS = 5  # of a route; more lines are not told apart
 Epochs = Sequence[Mapping[str, Any]]
+REFIT = "refit"  # the last fit, on training and validation examples together
 DRAWS = (("objective", "objective"), ("loss", "validation"))  # key of an epoch -> class of its line
 
 
@@ -23,11 +24,16 @@ def section(material: Material) -> Section:
     at_once = [name for name in material.histories if name not in long]
     title = "How training went"
     if not material.histories:
-        return Section("curves", title, missing="No epochs are drawn: this run kept no routes/*/history.json.")
+        return Section("curves", title, missing="There are no curves: no route of this run was trained epoch by epoch.")
     shown = dict(list(long.items())[:DRAWN])
     levels = [value for seeds in shown.values() for epochs in seeds.values() for value in _values(epochs)]
     charts = [
-        {"name": name, "chart": _chart(name, seeds, levels), "told": _told(seeds)} for name, seeds in shown.items()
+        {
+            "name": name,
+            "chart": _chart(name, seeds, levels),
+            "told": " ".join(filter(None, (_told(seeds), _spans(phases(next(iter(seeds.values()))))))),
+        }
+        for name, seeds in shown.items()
     ]
     values = {
         "charts": charts,
@@ -36,6 +42,7 @@ def section(material: Material) -> Section:
         if at_once
         else "",
         "left_out": len(long) - len(shown),
+        "refit": any(one.get("last") for seeds in shown.values() for epochs in seeds.values() for one in epochs),
     }
     return Section("curves", title, values)
 
@@ -72,20 +79,19 @@ def _chart(name: str, seeds: Mapping[int, Epochs], levels: Sequence[float]) -> C
     """One route; the vertical axis is shared by all charts, so that they can be compared."""
     low, high = _range(levels)
     longest = max(len(epochs) for epochs in seeds.values())
-    across = Scale(1, max(longest, 2), 46, 330)
+    across = Scale(1, max(longest, 2), 58, 330)
     log = low > 0 and high / low > 20
     up = Scale(low, high, 186, 24, log=log)
     chart = Chart(
         f"objective and validation loss of {name} over {longest} epochs",
         220,
-        (46, 24, 330, 186),
+        (58, 24, 330, 186),
         x=across.ticks(min(6, longest - 1), lambda at: f"{at:g}"),
-        y=up.ticks(4, lambda at: f"{at:.3g}"),
+        y=up.ticks(4, numbers.compact),
         x_name="epoch",
         y_name="loss",
     )
-    first = next(iter(seeds.values()))
-    _phases(chart, first, across)
+    _phases(chart, phases(next(iter(seeds.values()))), across)
     for place, epochs in enumerate(list(seeds.values())[:SEEDS]):
         for key, css in DRAWS:
             drawn = [
@@ -104,15 +110,37 @@ def _range(levels: Sequence[float]) -> tuple[float, float]:
     return (0.0 if low < 0 <= min(levels, default=0.0) else low), high
 
 
-def _phases(chart: Chart, epochs: Epochs, across: Scale) -> None:
-    """A line and a name where a new phase begins, by the first seed."""
-    names = [str(one.get("phase", "")) for one in epochs]
-    starts = [at for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
-    free = 0.0
-    for at in starts:
-        x = across.at(at + 1 if at == 0 else at + 0.5)
-        if at:
-            chart.segment(x, 24, x, 186, "phase")
-        if x >= free and x < 300:
-            chart.text(x + 2, 18, numbers.short(names[at], 14), "faint-text")
-            free = x + 12 + 6.0 * min(len(names[at]), 14)
+def phases(epochs: Epochs) -> list[tuple[str, int, int]]:
+    """Name, first epoch and last epoch (from 1) of each phase; the last fit, on all labels, is a phase of its own."""
+    found: list[tuple[str, int, int]] = []
+    for at, one in enumerate(epochs, start=1):
+        name = REFIT if one.get("last") else str(one.get("phase", ""))
+        if found and found[-1][0] == name:
+            found[-1] = (name, found[-1][1], at)
+        else:
+            found.append((name, at, at))
+    return found
+
+
+def _phases(chart: Chart, found: Sequence[tuple[str, int, int]], across: Scale) -> None:
+    """A line where a new phase begins, and names where there is room for them: those of long phases first."""
+    starts = [across.at(first if first == 1 else first - 0.5) for _, first, _ in found]
+    for x in starts[1:]:
+        chart.segment(x, 24, x, 186, "phase")
+    taken: list[tuple[float, float]] = []
+    for place in sorted(range(len(found)), key=lambda one: found[one][1] - found[one][2]):
+        name = numbers.short(found[place][0], 14)
+        left, right = starts[place], starts[place] + LETTER * len(name) + 4
+        if right <= 336 and not any(left < end and start < right for start, end in taken):
+            taken.append((left, right))
+            chart.text(left + 2, 18, name, "faint-text")
+
+
+def _spans(found: Sequence[tuple[str, int, int]]) -> str:
+    """The phases in words, where there are several."""
+    if len(found) < 2:
+        return ""
+    told = [
+        f"{name} (epoch {first})" if first == last else f"{name} ({first} to {last})" for name, first, last in found
+    ]
+    return f"Phases: {', '.join(told)}."

@@ -8,10 +8,11 @@ from typing import Any
 from sterna.report import numbers
 from sterna.report.material import Material
 from sterna.report.section import Section
+from sterna.report.showing import PARTS
 
 NAMED = 8  # items of a finding
 CLASSES = 1000
-PARTS = {"train": "training", "validation": "validation", "test": "held out"}
+UNITS = {"classify": ("class", "classes"), "multilabel": ("label", "labels"), "tag": ("tag", "tags")}
 
 
 def section(material: Material) -> Section:
@@ -19,25 +20,31 @@ def section(material: Material) -> Section:
     data = material.result.data
     findings = [one for one in data.get("findings") or () if isinstance(one, Mapping)]
     counts = {PARTS.get(part, part): dict(one) for part, one in (data.get("counts") or {}).items()}
-    rows = _rows(counts)
+    rows = _rows(counts) if material.result.task != "regress" else []
     values = {
         "facts": _facts(data),
         "parts": list(counts),
         "rows": rows[:CLASSES],
         "left_out": max(0, len(rows) - CLASSES),
         "told": _told(counts),
+        "unit": UNITS.get(material.result.task, UNITS["classify"]),
         "findings": [
             {
                 "kind": str(one.get("kind", "")),
                 "sentence": str(one.get("sentence", "")),
-                "items": numbers.listed([numbers.short(str(item)) for item in one.get("items") or ()], NAMED),
+                "items": numbers.listed(_items(one), NAMED),
             }
             for one in findings
         ],
         "warnings": [str(one) for one in material.result.warnings],
-        "notes": [str(one) for one in material.found("notes")],
     }
     return Section("data", "The data", values)
+
+
+def _items(finding: Mapping[str, Any]) -> list[str]:
+    """The items of a finding, unless its sentence names them already."""
+    names = [str(item) for item in finding.get("items") or ()]
+    return [] if names and names[0] in str(finding.get("sentence")) else [numbers.short(name) for name in names]
 
 
 def _rows(counts: Mapping[str, Mapping[str, int]]) -> list[list[tuple[str, Any]]]:
@@ -56,9 +63,9 @@ def _told(counts: Mapping[str, Mapping[str, int]]) -> str:
         return ""
     few, many = min(train, key=lambda name: train[name]), max(train, key=lambda name: train[name])
     if train[few] == train[many]:
-        return f"Every class has {numbers.plural(train[few], 'training example')}."
+        return f"Each has {numbers.plural(train[few], 'training example')}."
     return (
-        f"Training examples of a class range from {numbers.count(train[few])} ({few}) to "
+        f"Their training examples range from {numbers.count(train[few])} ({few}) to "
         f"{numbers.count(train[many])} ({many})."
     )
 

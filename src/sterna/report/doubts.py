@@ -18,6 +18,10 @@ def section(material: Material) -> Section | None:
     title = "Labels and duplicates to look at"
     if material.evidence is None:
         return without_evidence("doubts", title, "Likely label errors and near duplicates are")
+    notes = material.notes("doubts")
+    if "duplicates" not in material.evidence:
+        # Nothing was looked at, and the note of the map says why.
+        return Section("doubts", title, missing=" ".join(notes)) if notes else None
     shelf = material.shelf
     suspects = [one for one in material.found("suspects") if one.get("item") in shelf]
     twins = [
@@ -26,6 +30,8 @@ def section(material: Material) -> Section | None:
         if len(one["items"]) == 2 and all(at in shelf for at in one["items"])
     ]
     values = {
+        "judged": "suspects" in material.evidence,
+        "notes": notes,
         "suspects": [
             {
                 "item": shelf.take(one["item"]),
@@ -38,7 +44,7 @@ def section(material: Material) -> Section | None:
         "duplicates": [
             {
                 "items": [shelf.take(at) for at in one["items"]],
-                "labels": [material.called(shelf.items[at].get("label")) for at in one["items"]],
+                "labels": [_label(material, at) for at in one["items"]],
                 "similarity": numbers.decimal(float(one.get("similarity") or 0.0)),
                 "crossing": _crossing([str(shelf.items[at].get("part")) for at in one["items"]]),
             }
@@ -47,6 +53,12 @@ def section(material: Material) -> Section | None:
         "more": [max(0, len(suspects) - MOST), max(0, len(twins) - MOST)],
     }
     return Section("doubts", title, values)
+
+
+def _label(material: Material, number: int) -> str:
+    """The class of an example; a dash where it has several labels, of which the evidence keeps the first."""
+    one = material.result.task == "classify"
+    return material.called(material.shelf.items[number].get("label")) if one else "-"
 
 
 def _crossing(parts: list[str]) -> bool:

@@ -25,6 +25,7 @@ def section(material: Material) -> Section:
         "chart": interval_chart(named),
         "rows": [_row(one) for one in several],
         "conclusion": _conclusion(several),
+        "choosing": material.result.choosing.sentence if material.result.choosing else "",
         "kinds": [_kind(kind, verdict) for kind in dict.fromkeys(part.kind for part in verdict.parts)],
     }
     return Section("floors", "Against each floor", values)

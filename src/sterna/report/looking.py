@@ -18,18 +18,23 @@ def section(material: Material) -> Section | None:
     title = "Where the network looks"
     if material.evidence is None:
         return without_evidence("looking", title, "What the network looks at is")
+    notes = material.notes("looking")
     pictures, texts = [], []
     for place, one in enumerate(material.found("attention")[:MOST]):
         if one.get("item") not in material.shelf:
             continue
         item = material.shelf.take(one["item"])
-        label = material.called(item.label)
+        # Of several labels the evidence keeps the first, which is not the truth.
+        truth = material.called(item.label) if material.result.task == "classify" else "-"
+        label = {"truth": truth, "said": material.called(one.get("prediction"))}
         picture = material.shelf.keep(f"a{place}", one.get("picture"))
         if picture:
-            pictures.append({"item": item, "label": label, "picture": picture})
+            pictures.append({"item": item, "picture": picture, **label})
         elif one.get("tokens"):
-            texts.append({"item": item, "label": label, "tokens": tokens(one["tokens"][:TOKENS])})
-    return Section("looking", title, {"pictures": pictures, "texts": texts}) if pictures or texts else None
+            texts.append({"item": item, "tokens": tokens(one["tokens"][:TOKENS]), **label})
+    if not pictures and not texts:
+        return Section("looking", title, missing=" ".join(notes)) if notes else None
+    return Section("looking", title, {"pictures": pictures, "texts": texts, "notes": notes})
 
 
 def tokens(weighed: list[Any]) -> list[dict[str, str]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sterna import files, result
-from sterna.errors import StoreError
+from sterna.errors import DataError, StoreError
 from sterna.report.showing import Shelf
 from sterna.result import Result
 
-EVIDENCE = "evidence.json"
+EVIDENCE, PREDICTIONS = "evidence.json", "predictions.csv"
 VERSION = 1  # of evidence.json
 EXTRAS = {"rank": "rank.json", "distance": "distance.json"}
 
@@ -35,10 +35,11 @@ class Material:
     """A run as it lies on disk."""
 
     name: str
+    place: Path
     result: Result
     plan: Mapping[str, Any]
     histories: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]]  # route -> seed -> one entry an epoch
-    answers: Sequence[Answered]  # held-out items of the first seed
+    answers: Sequence[Answered]  # held-out items of the first seed; see `lines` for those without one prediction each
     evidence: Mapping[str, Any] | None  # None: the run has none
     shelf: Shelf  # the examples in the evidence, each picture handed out once
     extras: Mapping[str, Any]  # "rank", "distance": whatever lies there
@@ -54,20 +55,39 @@ class Material:
         known = isinstance(index, int) and 0 <= index < len(self.classes)
         return self.classes[index] if known else "-"
 
+    @property
+    def lines(self) -> Iterator[Mapping[str, str]]:
+        """predictions.csv line by line, as columns by name; nothing where there is none."""
+        return _lines(self.place / PREDICTIONS)
+
+    def notes(self, about: str) -> list[str]:
+        """What the evidence says about how a section was made, or why something is not there."""
+        return [
+            str(one.get("sentence"))
+            for one in self.found("notes")
+            if isinstance(one, dict) and one.get("about") == about
+        ]
+
     def found(self, key: str) -> list[Any]:
         """A list of the evidence; empty where it is not there."""
         value = (self.evidence or {}).get(key)
         return list(value) if isinstance(value, list) else []
 
 
-def read(place: Path) -> Material:
-    """The folder of a finished run.
+def read(place: Path, beside: Sequence[Path] = ()) -> Material:
+    """The folder of a finished run, and folders beside it that hold a ranking or distances.
 
     Raises:
-        DataError: there is no result.json.
+        DataError: there is no result.json, or a folder beside it holds neither a ranking nor distances.
         StoreError: a file is damaged, or evidence.json has a version that is not known.
     """
     kept = result.load(place)
+    for one in beside:
+        if not any((one / name).is_file() for name in EXTRAS.values()):
+            raise DataError(
+                f"{one} holds neither {' nor '.join(EXTRAS.values())}; give the --out folder of sterna rank or "
+                "sterna distance."
+            )
     evidence = _json(place / EVIDENCE)
     if evidence is not None and (not isinstance(evidence, dict) or evidence.get("version") != VERSION):
         version = evidence.get("version") if isinstance(evidence, dict) else None
@@ -77,14 +97,20 @@ def read(place: Path) -> Material:
         )
     return Material(
         name=place.resolve().name,
+        place=place,
         result=kept,
         plan=_json(place / "plan.json") or {},
         histories=_histories(place, kept),
-        answers=_answers(place / "predictions.csv"),
+        answers=_answers(place / PREDICTIONS),
         evidence=evidence,
         shelf=Shelf((evidence or {}).get("items") or ()),
-        extras={key: value for key, name in EXTRAS.items() if (value := _json(place / name)) is not None},
+        extras={key: found for key, name in EXTRAS.items() if (found := _first(name, (*beside, place))) is not None},
     )
+
+
+def _first(name: str, places: Sequence[Path]) -> Any:
+    """A file from the first folder that has it; None where none does."""
+    return next((found for one in places if (found := _json(one / name)) is not None), None)
 
 
 def _json(place: Path) -> Any:
@@ -110,17 +136,21 @@ def slug(name: str) -> str:
 
 
 def _answers(place: Path) -> list[Answered]:
-    if not place.is_file():
-        return []
-    with place.open(encoding="utf-8", newline="") as lines:
-        return [
-            Answered(line["item"], line["truth"], line["prediction"], _number(line.get("probability")))
-            for line in csv.DictReader(lines)
-            if {"item", "truth", "prediction"} <= line.keys()
-        ]
+    return [
+        Answered(line["item"], line["truth"], line["prediction"], number(line.get("probability")))
+        for line in _lines(place)
+        if {"item", "truth", "prediction"} <= line.keys()
+    ]
 
 
-def _number(written: str | None) -> float | None:
+def _lines(place: Path) -> Iterator[Mapping[str, str]]:
+    if place.is_file():
+        with place.open(encoding="utf-8", newline="") as lines:
+            yield from csv.DictReader(lines)
+
+
+def number(written: str | None) -> float | None:
+    """A cell as a number; None for what is none."""
     try:
         return float(written) if written else None
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from sterna.verdict import in_words
 
@@ -44,16 +45,43 @@ def figure(name: str, value: float) -> str:
     return decimal(value) if name in POINTED else percent(value)
 
 
+def compact(value: float) -> str:
+    """A number on an axis: four digits, small powers of ten without padding: `0.25`, `1,200`, `1e-5`."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:.4g}".replace("e-0", "e-")
+
+
+def axis(name: str, span: float) -> Callable[[float], str]:
+    """How the axis of a figure is written, on which `span` is shown."""
+    if name in POINTED:
+        return compact
+    digits = 0 if span > 0.04 else 1
+    return lambda at: f"{100 * at:.{digits}f} %"
+
+
+def rough(value: float) -> str:
+    """Three digits, for an amount that nobody knows more exactly: `94.0`, `0.213`, `1,230`."""
+    if not math.isfinite(value):
+        return "-"
+    if abs(value) >= 1000:
+        return compact(float(f"{value:.3g}"))
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(0, digits)}f}" if abs(value) >= 0.001 or not value else f"{value:.3g}"
+
+
 def seconds(duration: float) -> str:
     """A duration: `0.7 s`, `43 s`, `2 min 05 s`, `1 h 12 min`."""
+    if duration < 0.095:
+        return f"{duration:.2f} s"
     if duration < 9.95:
         return f"{duration:.1f} s"
     whole = round(duration)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return f"{whole // 60} min" + (f" {whole % 60:02d} s" if whole % 60 else "")
+    return f"{whole // 3600} h" + (f" {whole % 3600 // 60:02d} min" if whole % 3600 >= 60 else "")
 
 
 def probability(value: float) -> str:

@@ -9,12 +9,12 @@ from sterna.report import numbers
 from sterna.report.drawing import Chart, Mark, Scale, padded
 from sterna.report.material import Material
 from sterna.report.section import Section, without_evidence
+from sterna.report.showing import PARTS
 
 POINTS = 1500
 HUES = 8
 SHAPES = ("circle", "square", "triangle", "diamond")
 TITLE = 60  # characters of an example in a point's title
-PARTS = {"train": "training", "validation": "validation", "test": "held out", "source": "source"}
 
 
 def section(material: Material) -> Section | None:
@@ -23,28 +23,50 @@ def section(material: Material) -> Section | None:
     if material.evidence is None:
         return without_evidence("places", title, "The map of the examples is")
     kept = material.evidence.get("map")
+    notes = material.notes("places")
     if not isinstance(kept, Mapping) or not kept.get("before"):
-        return None
+        return Section("places", title, missing=" ".join(notes)) if notes else None
     sides = [("before tuning", kept["before"]), ("after tuning", kept.get("after"))]
-    charts = [_chart(material, kept, name, places[:POINTS]) for name, places in sides if places]
+    edges = _edges(kept.get("values") or ())
+    if edges:
+        levels = [-1 if one is None else sum(one > edge for edge in edges) for one in kept["values"]]
+        kept = {**kept, "labels": levels}
+    charts = [_chart(material, kept, name, places[:POINTS], bool(edges)) for name, places in sides if places]
     used = sorted({one for one in kept.get("labels", ())[:POINTS] if material.called(one) != "-"})
+    legend = (
+        _fifths(edges) if edges else [_entry(numbers.short(material.called(one), 30), one, _css(one)) for one in used]
+    )
     values = {
         "charts": charts,
         "method": str(kept.get("method") or "two dimensions of the features"),
         "both": len(charts) == 2,
-        "legend": [
-            {
-                "name": numbers.short(material.called(one), 30),
-                "css": _css(one),
-                "label": one,
-                "shape": _path(9, 9, 5, _shape(one)),
-            }
-            for one in used
-        ],
+        "labelled": bool(used),
+        "notes": notes,
+        "several": material.result.task == "multilabel",
+        "legend": legend,
+        "coloured": material.classes[0] if edges and material.classes else "",
         "parts": [word for part, word in PARTS.items() if part in set(kept.get("parts", ()))],
         "cards": _cards(material, kept),
     }
     return Section("places", title, values)
+
+
+def _entry(name: str, label: int, css: str) -> dict[str, Any]:
+    """A line of the legend, which shows its points alone when it is pressed."""
+    return {"name": name, "css": css, "label": label, "shape": _path(9, 9, 5, _shape(label))}
+
+
+def _edges(values: Sequence[float | None]) -> list[float]:
+    """Between the fifths of some numbers; [] for too few different ones."""
+    known = sorted(one for one in values if isinstance(one, (int, float)))
+    edges = [known[len(known) * fifth // 5] for fifth in range(1, 5)] if known else []
+    return edges if len(set(edges)) == 4 else []
+
+
+def _fifths(edges: Sequence[float]) -> list[dict[str, Any]]:
+    ends = [numbers.compact(one) for one in edges]
+    names = [f"up to {ends[0]}", *(f"to {end}" for end in ends[1:]), f"above {ends[-1]}"]
+    return [_entry(name, level, f"v{level}") for level, name in enumerate(names)]
 
 
 def _shape(label: int) -> str:
@@ -55,7 +77,9 @@ def _css(label: int) -> str:
     return f"k{label % HUES}" if label >= 0 else "none"
 
 
-def _chart(material: Material, kept: Mapping[str, Any], name: str, places: Sequence[Sequence[float]]) -> Chart:
+def _chart(
+    material: Material, kept: Mapping[str, Any], name: str, places: Sequence[Sequence[float]], graded: bool
+) -> Chart:
     across_low, across_high = padded([float(x) for x, _ in places], 0.04)
     up_low, up_high = padded([float(y) for _, y in places], 0.04)
     across, up = Scale(across_low, across_high, 6, 334), Scale(up_low, up_high, 334, 6)
@@ -64,10 +88,12 @@ def _chart(material: Material, kept: Mapping[str, Any], name: str, places: Seque
     size = 4.5 if len(places) <= 200 else 3.5 if len(places) <= 700 else 2.8
     for (x, y), label, part, item in zip(places, labels, parts, items, strict=True):
         label = label if isinstance(label, int) else -1
-        css = f"{_css(label)} {part if part in PARTS else 'test'}"
+        colour = f"v{label}" if graded and label >= 0 else _css(label)
+        css = f"{colour} {part if part in PARTS else 'test'}"
         path = _path(across.at(float(x)), up.at(float(y)), size, _shape(max(label, 0)))
         number = item if item in material.shelf else None
-        chart.marks.append(Mark("shape", css, (label,), path, _title(material, number, label, str(part)), item=number))
+        title = _title(material, number, -1 if graded else label, str(part))
+        chart.marks.append(Mark("shape", css, (label,), path, title, item=number))
     return chart
 
 

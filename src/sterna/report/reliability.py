@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 
 from sterna.report import numbers
-from sterna.report.drawing import Chart, Scale, Tick
+from sterna.report.drawing import Chart, Scale, Tick, steps
 from sterna.report.material import Answered, Material
 from sterna.report.section import Section
 
 BINS = 10
+FEW = 300  # examples below which the calibration error of a perfect model would be about 0.05 or more
+FOOT = 20  # bars of the histogram
 Bin = tuple[float, float, int]  # mean confidence, share right, examples
 
 
@@ -29,7 +31,9 @@ def section(material: Material) -> Section | None:
     total = sum(n for *_, n in bins)
     error = float(error) if isinstance(error, (int, float)) else sum(abs(a - b) * n for a, b, n in bins) / total
     return Section(
-        "reliability", "Can its probabilities be believed?", {"chart": _chart(bins), "told": _told(bins, error)}
+        "reliability",
+        "Can its probabilities be believed?",
+        {"chart": _chart(bins, material.answers), "told": _told(bins, error)},
     )
 
 
@@ -63,37 +67,56 @@ def _told(bins: Sequence[Bin], error: float) -> str:
     else:
         word = "surer than it is right" if excess > 0 else "less sure than it is right"
         side = f"On average it is {100 * abs(excess):.1f} points {word}"
+    few = " With so few examples it is above 0 by chance alone." if total < FEW else ""
     return (
-        f"{side} (expected calibration error {numbers.decimal(error)}, {numbers.plural(total, 'held-out example')} of "
-        "the first seed). A point below the diagonal is overconfident; the bars at the foot say how many examples "
-        "stand behind it."
+        f"{side}. The expected calibration error is {numbers.decimal(error)}: that far confidence and share right lie "
+        f"apart, on average over groups of like confidence ({numbers.plural(total, 'held-out example')} of the first "
+        f"seed).{few}"
     )
 
 
-def _chart(bins: Sequence[Bin]) -> Chart:
-    """Share right against confidence, the diagonal, and the number of examples at the foot."""
-    across, up = Scale(0, 1, 46, 330), Scale(0, 1, 250, 10)
-    ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
+def _chart(bins: Sequence[Bin], answers: Sequence[Answered]) -> Chart:
+    """Share right against confidence with the diagonal, and how many examples have which confidence at the foot.
+
+    Both axes begin where something is: with many classes at 0, with a good model near the top.
+    """
+    lowest = min(min(confidence, wilson(right, n)[0]) for confidence, right, n in bins)
+    least = min((one.probability for one in answers if one.probability is not None), default=lowest)
+    start = max(0.0, math.floor(10 * min(lowest, least)) / 10)
+    across, up = Scale(start, 1, 58, 330), Scale(start, 1, 250, 10)
+    ticks = steps(start, 1, 5)
     label = "; ".join(
         f"confidence {numbers.percent(a, 0)}: right {numbers.percent(b, 0)} of {numbers.count(n)}" for a, b, n in bins
     )
     chart = Chart(
         label,
-        334,
-        (46, 10, 330, 250),
+        356,
+        (58, 10, 330, 250),
         x=[Tick(across.at(one), numbers.percent(one, 0)) for one in ticks],
         y=[Tick(up.at(one), numbers.percent(one, 0)) for one in ticks],
-        y_name="right",
+        x_name="confidence: the probability of what is predicted",
+        y_name="share right",
     )
-    chart.segment(across.at(0), up.at(0), across.at(1), up.at(1), "diagonal")
-    most = max(n for *_, n in bins)
+    chart.segment(across.at(start), up.at(start), across.at(1), up.at(1), "diagonal")
     for confidence, right, n in bins:
         x, (low, high) = across.at(confidence), wilson(right, n)
         chart.segment(x, up.at(low), x, up.at(high), "interval transfer")
         told = f"said {numbers.percent(confidence)}, right {numbers.percent(right)}, n = {numbers.count(n)}"
         chart.dot(x, up.at(right), 4.5, "transfer", told)
-        height = max(1.0, 30 * n / most)
-        chart.bar(x - 8, 312 - height, 16, height, "count")
-    chart.text(188, 284, "confidence", "axis-name", "middle")
-    chart.text(46, 328, f"examples (highest bar {numbers.count(most)})", "faint-text")
+    _foot(chart, across, [one.probability for one in answers if one.probability is not None])
     return chart
+
+
+def _foot(chart: Chart, across: Scale, probabilities: Sequence[float]) -> None:
+    """A histogram of the confidences, under the diagram."""
+    if not probabilities:
+        return
+    width = (across.high - across.low) / FOOT
+    counts = [0] * FOOT
+    for one in probabilities:
+        counts[min(FOOT - 1, max(0, int((one - across.low) / width)))] += 1
+    for place, count in enumerate(counts):
+        left, right = (across.at(across.low + width * (place + end)) for end in (0, 1))
+        height = 36 * count / max(counts)
+        chart.bar(left + 1, 334 - height, right - left - 2, max(height, 1.0) if count else 0, "count")
+    chart.text(58, 350, f"examples by confidence (highest bar {numbers.count(max(counts))})", "faint-text")

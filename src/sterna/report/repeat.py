@@ -32,7 +32,7 @@ def section(material: Material) -> Section:
 
 
 def _command(material: Material) -> tuple[str, bool]:
-    """The command as it was typed where the plan has it, else what the plan says of it."""
+    """The command where the plan has it, else what the plan says of it."""
     if isinstance(material.plan.get("command"), str):
         return material.plan["command"], True
     transfer = [one for one in material.result.routes if not one.floor]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sterna.report import numbers
-from sterna.report.drawing import LETTER, Chart, Scale, padded
+from sterna.report.drawing import LETTER, Chart, Scale, Tick, padded
 from sterna.report.material import Material
 from sterna.report.section import Section
 from sterna.result import Summary, summaries
 
 DRAWN = 20  # routes in a chart; the table has all
+ROUND = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 3 * 3600, 8 * 3600, 24 * 3600, 72 * 3600)  # s
 
 
 def section(material: Material) -> Section:
@@ -46,7 +48,10 @@ def _conclusion(ordered: list[Summary], figure: str, shipped: str) -> str:
     told = f"{best.name} has the best held-out {numbers.named(figure)}, {value}, in {numbers.seconds(best.seconds)}"
     near = [one.name for one in ordered[1:] if _overlap(best, one, figure)]
     if near:
-        told += f"; the interval of {numbers.listed(near, 4)} overlaps with its own"
+        one = len(near) == 1
+        told += (
+            f"; the interval{'' if one else 's'} of {numbers.listed(near, 4)} overlap{'s' if one else ''} with its own"
+        )
     if best.name != shipped:
         told += f"; {shipped} ships, because the choice is made on the validation part and not here"
     return told + "."
@@ -65,7 +70,7 @@ def _points(material: Material, drawn: list[Summary], figure: str) -> Chart:
     scale = Scale(low, high, 10, 330)
     bottom = 34 * len(drawn) + 6
     label = f"{numbers.named(figure)} of each route with its 95 % interval; the table below has the numbers"
-    written = _axis(figure, high - low)
+    written = numbers.axis(figure, high - low)
     chart = Chart(label, bottom + 34, (10, 4, 330, bottom), x=scale.ticks(5, written), x_name=numbers.named(figure))
     for place, one in enumerate(drawn):
         _row(chart, scale, 34 * place, one, (figure, seeds[one.name], _kind(one, material.result.shipped)))
@@ -91,56 +96,60 @@ def _row(chart: Chart, scale: Scale, top: float, one: Summary, shown: tuple[str,
     chart.dot(scale.at(score.value), y, 5, kind, title)
 
 
-def _axis(figure: str, span: float) -> Any:
-    """How an axis of this figure is written."""
-    if figure in numbers.POINTED:
-        return lambda at: f"{at:.4g}"
-    digits = 0 if span > 0.04 else 1
-    return lambda at: f"{100 * at:.{digits}f} %"
-
-
 def _times(drawn: list[Summary], figure: str, shipped: str) -> Chart:
     """The figure against seconds, on a logarithmic axis, each point with its interval and its name."""
     spent = [max(one.seconds, 0.01) for one in drawn]
-    across = Scale(min(spent) / 1.6, max(spent) * 1.6, 46, 330, log=True)
+    across = Scale(min(spent) / 1.6, max(spent) * 1.6, 58, 330, log=True)
     ends = [end for one in drawn for end in (one.metrics[figure].low, one.metrics[figure].high)]
     low, high = padded(ends)
     up = Scale(low, high, 216, 10)
     chart = Chart(
         f"{numbers.named(figure)} of each route against the seconds it took",
         250,
-        (46, 10, 330, 216),
-        x=across.ticks(5, numbers.seconds),
-        y=up.ticks(5, _axis(figure, high - low)),
+        (58, 10, 330, 216),
+        x=[Tick(round(across.at(one), 1), numbers.seconds(one)) for one in _times_between(across.low, across.high)],
+        y=up.ticks(5, numbers.axis(figure, high - low)),
         x_name="time for one seed",
         y_name=numbers.named(figure),
     )
-    places = []
+    places, lines = [], []
     for one, time in zip(drawn, spent, strict=True):
         score, kind = one.metrics[figure], _kind(one, shipped)
         x, y = across.at(time), up.at(score.value)
         chart.segment(x, up.at(score.low), x, up.at(score.high), f"interval {kind}")
         chart.dot(x, y, 5, kind, f"{one.name}: {numbers.figure(figure, score.value)} in {numbers.seconds(one.seconds)}")
         places.append((x, y, numbers.short(one.name, 22)))
-    _label(chart, places)
+        lines.append((x - 3, up.at(score.high), x + 3, up.at(score.low)))
+    _label(chart, places, lines)
     return chart
 
 
-def _label(chart: Chart, places: list[tuple[float, float, str]]) -> None:
-    """Write each name beside its point where it covers no other name and no point; else leave it to the title."""
+def _times_between(low: float, high: float) -> list[float]:
+    """Round durations within an interval, at most four."""
+    inside = [one for one in ROUND if low <= one <= high]
+    return inside[:: -(-len(inside) // 4) or 1]
+
+
+def _label(chart: Chart, places: list[tuple[float, float, str]], lines: Sequence[tuple[float, ...]]) -> None:
+    """Write each name beside its point where it covers no name and no point, nor, if that can be, an interval.
+
+    A name that finds no room is left to the title of its point.
+    """
     left, top, right, bottom = chart.frame
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in places]
     for x, y, name in places:
         width = LETTER * len(name) + 2
         tries = [(x + 9, y + 4), (x - 9 - width, y + 4), (x + 9, y - 9), (x - 9 - width, y - 9)]
         tries += [(x + 9, y + 17), (x - 9 - width, y + 17)]
-        for start, base in tries:
-            box = (start, base - 10, start + width, base + 3)
-            inside = left <= box[0] and box[2] <= right + 8 and top - 6 <= box[1] and box[3] <= bottom
-            if inside and not any(_cover(box, other) for other in taken):
-                taken.append(box)
-                chart.text(start, base, name, "name")
-                break
+        boxes = [(start, base - 10, start + width, base + 3) for start, base in tries]
+        inside = [
+            one for one in boxes if left <= one[0] and one[2] <= right + 8 and top - 6 <= one[1] and one[3] <= bottom
+        ]
+        free = [one for one in inside if not any(_cover(one, other) for other in taken)]
+        free.sort(key=lambda one: sum(_cover(one, other) for other in lines))
+        if free:
+            taken.append(free[0])
+            chart.text(free[0][0], free[0][3] - 3, name, "name")
 
 
 def _cover(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -15,6 +15,7 @@ from sterna.report.numbers import NAME, short
 
 PICTURES = 1_600_000  # bytes of all pictures; with everything else a page stays under 3 MB
 TEXT = 300  # characters of a text
+PARTS = {"train": "training", "validation": "validation", "test": "held out", "source": "source"}
 ANY_PICTURE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -28,6 +29,11 @@ class Shown:
     text: str
     picture: str  # the id by which it is drawn; "" without
     label: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Its part of the split, as the page names it."""
+        return PARTS.get(self.part, self.part)
 
 
 class Shelf:

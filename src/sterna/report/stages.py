@@ -23,10 +23,13 @@ def section(material: Material) -> Section | None:
     if material.evidence is None:
         return without_evidence("stages", title, "Which layers moved is")
     stages = [one for one in material.found("stages") if isinstance(one.get("cka"), (int, float))]
+    notes = material.notes("stages")
     if not stages:
-        return None
+        return Section("stages", title, missing=" ".join(notes)) if notes else None
     return Section(
-        "stages", title, {"chart": _chart(stages), "told": _told(stages), "rows": [_row(one) for one in stages]}
+        "stages",
+        title,
+        {"chart": _chart(stages), "told": _told(stages), "rows": [_row(one) for one in stages], "notes": notes},
     )
 
 

@@ -17,7 +17,7 @@ When not to use: fewer than about 50 examples, where `linear` is better almost a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,9 @@ class Boosting:
     leaf: int = option(0, "fewest examples in a leaf; 0: a tenth of them, 3 to 20", Range(0, 100_000))
     l2: float = option(1.0, "pull of leaves towards 0", Range(0, 1e6))
     balanced: bool = option(False, "weigh classes by the inverse of their number of training examples")
+    counts: tuple[int, ...] = option(
+        (), "numbers of trees, one for each column of labels; none: chosen on validation", Range(1, 100_000)
+    )
 
     takes: ClassVar[str] = "row"
     pretrained: ClassVar[bool] = False
@@ -60,18 +63,27 @@ class Boosting:
         held = _Data(list(given.validation.inputs), given.validation.labels, given.validation.weights)
         encoding = Coded(given.columns).fit(learnt.rows)
         if given.task == "classify":
-            model = self._grown(given, encoding, learnt, held)
+            model = self._grown(given, encoding, learnt, held, 0)
         else:
             sides = range(len(given.classes))
-            model = OneEach([self._grown(given, encoding, learnt.side(k), held.side(k)) for k in sides])
+            model = OneEach([self._grown(given, encoding, learnt.side(k), held.side(k), k) for k in sides])
         return Pipeline([("rows", encoding), ("model", model)])
 
-    def _grown(self, given: Given, encoding: Coded, learnt: _Data, held: _Data) -> Any:
+    def settled(self, model: Pipeline) -> Boosting:
+        """The same with the numbers of trees that a fit has chosen."""
+        made = model["model"]
+        several = made.parts if isinstance(made, OneEach) else [made]
+        counts = tuple(getattr(one, "max_iter", UNCHOSEN) for one in several)  # where all labels were alike, none was
+        return replace(self, counts=counts)  # type: ignore[type-var]
+
+    def _grown(self, given: Given, encoding: Coded, learnt: _Data, held: _Data, side: int) -> Any:
         """The trees for one column of labels, as many as lose least on what they have not learnt from."""
         task = "regress" if given.task == "regress" else "classify"
         whole = _Trial(self, task, given.columns, encoding, learnt)
         if len(np.unique(learnt.labels)) < 2:
             return whole.constant(len(given.classes) if given.task == "classify" else 2)
+        if self.counts:
+            return whole.fitted(self.counts[side])
         trials = [(whole, held)]
         if len(held.labels) < ENOUGH:
             for one, other in folds.folds(learnt.labels, learnt.weights, task, derive(given.seed, "folds")):
