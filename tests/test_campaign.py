@@ -319,6 +319,19 @@ def test_what_a_part_says_wins_over_the_part_above(tmp_path: Path) -> None:
     assert found.fits(second)[0].named() == {"probe": "probe", "prototypes": "far"}
 
 
+def test_the_file_of_the_manual_is_read_and_every_option_is_there(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "study.md").read_text("utf-8")
+    for name in ("dslr", "webcam", "mobilenetv2"):
+        (tmp_path / name).mkdir()
+    found = agenda.read(written(tmp_path, manual.split("```toml\n")[1].split("```")[0]))
+    assert [one.name for one in found.data] == ["dslr", "webcam", "digits"]
+    assert [one.name for one in found.routes] == ["probe", "prototypes", "gentle"]
+    assert [len(found.fits(one)) for one in found.data] == [2, 2, 2]
+    for part, options in agenda.ALLOWED.items():
+        assert part in manual
+        assert all(f"`{option}`" in manual for option in options)
+
+
 # The run
 
 

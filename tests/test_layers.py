@@ -32,7 +32,7 @@ ROWS = (
     ("portrait", "appraisal", "agenda"),
     ("curve", "keeping"),
     ("route", "conclusion", "shipping", "weighing"),
-    ("desk",),
+    ("desk", "card"),
     ("feeds", "plan", "result", "ranked", "contest", "compared", "breakdown", "intake", "evidence", "stagewise", "stepping"),
     ("train", "score", "store", "verdict", "artifact", "opening"),
     ("checkpoint", "descent", "heads", "extraction"),

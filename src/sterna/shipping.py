@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sterna import artifact, files, reading
+from sterna.card import Shipped, card
 from sterna.records import Fitted, Table
-from sterna.result import Result, summaries
+from sterna.result import Result
 
 EXAMPLES = 8  # items on which a saved model must agree with the one in memory
 ESTIMATOR = "model.skops"  # the file of a model that is no network
@@ -33,9 +34,16 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     preparation = fitted.encoder.preparation
     frames = next(iter(reading.frames(table.items, preparation, rows, size=len(rows), workers=0)))
     facts = {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence}
-    origin = f"{result.shipped} from {fitted.encoder.reference}"
-    made = card(origin, fitted.classes, _how(fitted.encoder.config), result)
-    artifact.save(fitted, place / "model", preparation.tensor(frames), made, facts)
+    config = fitted.encoder.config
+    about = Shipped(
+        fitted.encoder.reference,
+        str(config.get("library", "timm")),
+        _how(config),
+        table.items.modality,
+        [column.name for column in getattr(table.items, "columns", ())],
+        str((config.get("pretrained_cfg") or {}).get("license") or ""),
+    )
+    artifact.save(fitted, place / "model", preparation.tensor(frames), card(about, result), facts)
 
 
 def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> None:
@@ -51,7 +59,9 @@ def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> Non
     model = place / "model"
     model.mkdir(parents=True, exist_ok=True)
     files.write_bytes(model / ESTIMATOR, (kept / ESTIMATOR).read_bytes())
-    files.write_text(model / "README.md", card(result.shipped, table.classes, HOW["scikit-learn"], result))
+    names = [column.name for column in getattr(items, "columns", ())]
+    about = Shipped("", "scikit-learn", HOW["scikit-learn"], items.modality, names)
+    files.write_text(model / "README.md", card(about, result))
     files.write_json(model / "config.json", config)
 
 
@@ -59,31 +69,6 @@ def _how(config: Mapping[str, Any]) -> str:
     """How to open a model without sterna."""
     written = HOW.get(str(config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER FILES")
     return written.replace("{architecture}", str(config.get("architecture")))
-
-
-def card(title: str, classes: Sequence[str], how: str, result: Result) -> str:
-    """The model card, in Markdown."""
-    shipped = next(one for one in summaries(result.routes) if one.name == result.shipped)
-    rows = [
-        f"| {name.replace('_', ' ')} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
-        for name, one in shipped.metrics.items()
-    ]
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"Answers: {', '.join(classes)}.",
-            "",
-            f"    {how}",
-            "",
-            "| held-out figure | value | 95 % interval |",
-            "|---|---|---|",
-            *rows,
-            "",
-            result.verdict.sentence,
-            "",
-        ]
-    )
 
 
 def write_predictions(place: Path, lines: Sequence[Sequence[str]]) -> None:

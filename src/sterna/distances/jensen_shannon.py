@@ -7,9 +7,9 @@ Equation: ln 2 - CE, with CE the balanced log loss in nats of a classifier of th
 learnt from, five folds in turn; equal to the divergence for the best classifier there is, below it for any other, and
 kept within 0 and ln 2.
 
-The classifier is logistic regression on the features or on Gaussian kernels around 256 of the examples, or both, the
-one of the smaller loss counting. Penalties are chosen on a fold of their own, which also keeps probabilities
-calibrated.
+The classifier is logistic regression on the features (`linear`), on these and 256 random features of Gaussian kernels
+(`rbf`; Rahimi and Recht 2007), or both, the one of the smaller loss counting. Penalties are chosen on a fold
+of their own, which also keeps probabilities calibrated.
 
 When not to use: as an exact figure, since it is a bound that a weak classifier makes small; with fewer than about 50
 examples a side.

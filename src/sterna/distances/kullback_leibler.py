@@ -7,8 +7,8 @@ Equation: mean over the right sample of ln p(right | z) / p(left | z), both side
 classifier has not learnt from; kept from below 0. It asks what the left sample lacks: large where the right one has
 examples that the left makes unlikely. Exchange the sides for the other direction.
 
-The classifier is logistic regression on the features or on Gaussian kernels around 256 of the examples, or both, the
-one of the smaller log loss counting.
+The classifier is logistic regression on the features (`linear`), on these and 256 random features of Gaussian kernels
+(`rbf`; Rahimi and Recht 2007), or both, the one of the smaller log loss counting.
 
 When not to use: where the samples hardly overlap, since the value then is what the penalty allows and has no upper
 bound; `jensen_shannon` stays finite and varies far less.

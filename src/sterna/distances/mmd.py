@@ -12,9 +12,9 @@ pooled sample. Unbiased, so it is as often below 0 as above where nothing differ
 The test redraws which rows are on which side. Each kernel's statistic is measured in units of its own spread over these
 divisions, and the largest is compared with the largest of every division: one p value, without a choice of width.
 
-Up to `limit` rows a side all pairs are used. Beyond, kernels are replaced by pairs of sine and cosine along random
-directions, which takes time like n: the value is then within about 5 % of the exact one, and the test is exact for the
-replaced kernels. `linear` looks at disjoint pairs of rows once and tests by a normal approximation: for streams and
+Up to `limit` rows a side all pairs are used; `exact` draws as many of more. Beyond, `auto` replaces kernels by pairs of
+sine and cosine along random directions, which takes time like n: the value is then within about 5 % of the exact one,
+and the test is exact for the replaced kernels. `linear` looks at disjoint pairs of rows once and tests by a normal approximation: for streams and
 millions of rows, with the power of far fewer.
 
 When not to use: to learn by how much labels will suffer, which distances cannot see; on features of hundreds of
@@ -32,7 +32,7 @@ import numpy as np
 
 from sterna.contracts import Distance, Sides
 from sterna.maths import kernels, permutation
-from sterna.maths.samples import check
+from sterna.maths.samples import check, thin
 from sterna.maths.seeds import derive
 from sterna.spec import Choice, Range, method, option
 
@@ -54,7 +54,7 @@ class MMD:
     )
     biased: bool = option(False, "whether an example is compared with itself, which keeps the value from below 0")
     permutations: int = option(499, "divisions that the test draws; 0: no test", Range(0, 100_000))
-    limit: int = option(2000, "examples a side up to which auto takes all pairs", Range(2, 20_000))
+    limit: int = option(2000, "examples a side of which all pairs are taken", Range(2, 20_000))
     features: int = option(512, "random directions, where kernels are replaced", Range(1, 100_000))
 
     needs: ClassVar[str] = "features"
@@ -64,13 +64,14 @@ class MMD:
     def measure(self, sides: Sides) -> Distance:
         """The sum over kernels, and the p value of the largest."""
         check("mmd", sides.left, sides.right, 4 if self.estimate == "linear" else 1 if self.biased else 2)
-        points = kernels.pooled(sides.left, sides.right)
         form = self.estimate
         if form == "auto":
             form = "exact" if max(len(sides.left), len(sides.right)) <= self.limit else "features"
-        if form == "linear":
-            return self._linear(points, sides)
-        return self._exact(points, sides) if form == "exact" else self._features(points, sides)
+        if form == "exact":
+            left, right, notes = thin(sides.left, sides.right, self.limit, sides.seed)
+            return replace(self._exact(replace(sides, left=left, right=right)), notes=notes)
+        points = kernels.pooled(sides.left, sides.right)
+        return self._linear(points, sides) if form == "linear" else self._features(points, sides)
 
     def _variances(self, middle: float) -> list[float]:
         base = middle / 2 if self.width is None else self.width**2
@@ -80,9 +81,9 @@ class MMD:
         draws = self.permutations if sides.tested else 0
         return permutation.memberships(len(sides.left), len(sides.right), draws, sides.seed)
 
-    def _exact(self, points: np.ndarray, sides: Sides) -> Distance:
-        squares, members = kernels.pairwise(points), self._members(sides)
-        variances = self._variances(kernels.median_square(squares))
+    def _exact(self, sides: Sides) -> Distance:
+        points, members = kernels.pooled(sides.left, sides.right), self._members(sides)
+        squares, variances = kernels.pairwise(points), self._variances(kernels.median_of(points, sides.seed))
         sums = (permutation.pair_sums(kernels.gaussian(squares, variance), members) for variance in variances)
         return self._tested(list(sums), sides)
 

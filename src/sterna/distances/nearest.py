@@ -8,6 +8,7 @@ side, and E = (n (n - 1) + m (m - 1)) / (N (N - 1)) what it is on average where 
 samples lie apart. The test redraws which rows are on which side, neighbours staying as they are.
 
 It sees differences of any form at the smallest scale there is, and near duplicates between the samples pull it below 0.
+Which of equally near examples count is drawn at random, whatever their side.
 
 When not to use: where both samples are small and of many dimensions, since neighbours then say little; with sizes that
 differ tenfold, where the larger side is everybody's neighbour.
@@ -22,6 +23,7 @@ import numpy as np
 from sterna.contracts import Distance, Sides
 from sterna.maths import kernels, permutation
 from sterna.maths.samples import blocks, check, thin
+from sterna.maths.seeds import derive
 from sterna.spec import Range, method, option
 
 _BLOCK = 1024
@@ -43,9 +45,11 @@ class Nearest:
         """The share beyond chance, and its p value."""
         check("nearest", sides.left, sides.right)
         left, right, notes = thin(sides.left, sides.right, self.limit, sides.seed)
-        near = _neighbours(kernels.pooled(left, right), self.neighbours)
+        order = np.random.default_rng(derive("ties", sides.seed)).permutation(len(left) + len(right))
+        # Ties go by place, which must not tell the sides apart: else duplicates all have neighbours on the left.
+        near = _neighbours(kernels.pooled(left, right)[order], self.neighbours)
         draws = self.permutations if sides.tested else 0
-        members = permutation.memberships(len(left), len(right), draws, sides.seed)
+        members = permutation.memberships(len(left), len(right), draws, sides.seed)[order]
         total = len(members)
         same = np.array([(column[near] == column[:, None]).mean() for column in np.ascontiguousarray(members.T)])
         chance = sum(part * (part - 1) for part in (len(left), len(right))) / (total * (total - 1))

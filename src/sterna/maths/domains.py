@@ -65,7 +65,11 @@ def crossed(inputs: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> 
 def fitted(
     inputs: np.ndarray, labels: np.ndarray, classes: int, learning: np.ndarray, choosing: np.ndarray
 ) -> logistic.Fit:
-    """Logistic regression on the rows `learning`, its penalty chosen on the rows `choosing`."""
+    """Logistic regression on the rows `learning`, its penalty chosen on the rows `choosing`; classes weigh the same."""
+    largest = int(np.bincount(labels[choosing]).max())
+    # Rows of smaller classes are read again, so that the penalty is chosen by the loss that counts.
+    again = [np.resize(choosing[labels[choosing] == label], largest) for label in np.unique(labels[choosing])]
+    choosing = np.concatenate(again)
     weights = balanced(labels[learning], np.ones(len(learning)), "classify")
     path = logistic.fit_path(_slices(inputs[learning]), labels[learning], weights, classes, PENALTIES)
     return logistic.choose(path, _slices(inputs[choosing]), labels[choosing]).fit

@@ -17,6 +17,7 @@ from sterna.maths.samples import blocks, thinned
 _EXACT = 1000  # rows up to which kernels are kept in float64; beyond, sums of float32 are exact enough and half as big
 _MEDIAN_OF = 2000  # rows whose distances fix a bandwidth; 2 million distances give their median to 0.1 %
 _BLOCK = 2048
+_FLAT = 1e-13  # of the largest feature: variation below is rounding of a constant
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -33,9 +34,13 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def pooled(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(n + m, d) both samples around their common mean, float64 for few rows and float32 for many."""
-    both = np.concatenate([left, right])
-    both -= both.mean(axis=0)
-    return both if len(both) <= _EXACT else both.astype(np.float32)
+    count = len(left) + len(right)
+    centre = (left.sum(axis=0) + right.sum(axis=0)) / count
+    found = np.empty((count, left.shape[1]), dtype=np.float64 if count <= _EXACT else np.float32)
+    for side, start in ((left, 0), (right, len(left))):
+        for part in blocks(len(side), _BLOCK):
+            found[start + part.start : start + part.stop] = side[part] - centre
+    return found
 
 
 def pairwise(points: np.ndarray) -> np.ndarray:
@@ -45,17 +50,15 @@ def pairwise(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def median_square(squares: np.ndarray) -> float:
-    """The median of squared distances (N, N) over pairs i < j; where more than half are 0, the mean; at least > 0."""
-    rows, columns = np.triu_indices(min(len(squares), _MEDIAN_OF), 1)
-    above = squares[rows, columns]
+def median_of(points: np.ndarray, seed: int) -> float:
+    """The median squared distance of points (N, d) over pairs i < j; where more than half are 0, the mean; never 0.
+
+    At most 2,000 points are looked at, drawn from all: the first ones would be those of one sample.
+    """
+    squares = pairwise(points[thinned(len(points), _MEDIAN_OF, seed, "median")])
+    above = squares[np.triu_indices(len(squares), 1)]
     middle = float(np.median(above)) if len(above) else 0.0
     return middle or float(above.mean(dtype=np.float64) if len(above) else 0.0) or 1.0
-
-
-def median_of(points: np.ndarray, seed: int) -> float:
-    """The same from points (N, d), of which 2,000 at most are looked at."""
-    return median_square(pairwise(points[thinned(len(points), _MEDIAN_OF, seed, "median")]))
 
 
 def gaussian(squares: np.ndarray, variance: float) -> np.ndarray:
@@ -108,10 +111,12 @@ def alignment(left: np.ndarray, right: np.ndarray, debiased: bool = True) -> flo
     Features are never made into (n, n) kernels, so the time goes like n d e. NaN where a side does not vary, and
     where the debiased estimate has fewer than 4 rows or finds no variation on one side beyond its noise.
     """
-    first, second = left - left.mean(axis=0), right - right.mean(axis=0)
-    criterion = _unbiased if debiased else _biased
-    if debiased and len(first) < 4:
+    if len(left) < (4 if debiased else 2):
         return float("nan")
+    first, second = left - left.mean(axis=0), right - right.mean(axis=0)
+    if any(np.abs(moved).max() <= _FLAT * np.abs(side).max() for moved, side in ((first, left), (second, right))):
+        return float("nan")
+    criterion = _unbiased if debiased else _biased
     own, other = criterion(first, first), criterion(second, second)
     if min(own, other) <= 0:
         return float("nan")

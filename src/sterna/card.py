@@ -1,0 +1,185 @@
+"""The model card of a shipped model: `model/README.md` in the format of the Hugging Face hub.
+
+What stands between the two lines of dashes is YAML that the hub reads, each value written as JSON, which YAML holds;
+the rest is Markdown for people, with names from the data escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sterna.outcomes import Outcome, Score
+from sterna.result import Result, summaries
+from sterna.verdict import in_words
+
+HUB = {"timm": "timm/", "sentence": "sentence-transformers/", "hf": ""}  # where an origin's models lie on the hub
+LIBRARIES = {"scikit-learn": "sklearn", "CLIPModel": "transformers", "SiglipModel": "transformers", "none": "pytorch"}
+PIPELINES = {
+    ("image", "classify"): "image-classification",
+    ("text", "classify"): "text-classification",
+    ("audio", "classify"): "audio-classification",
+    ("row", "classify"): "tabular-classification",
+    ("row", "regress"): "tabular-regression",
+    ("words", "tag"): "token-classification",
+}
+ANSWERS = {
+    "classify": "Tells apart {count} classes: {names}.",
+    "multilabel": "Says which of {count} labels an item has, each for itself: {names}.",
+    "regress": "Predicts {names}, as numbers in the units of the labels.",
+    "tag": "Gives each word one of {count} tags: {names}.",
+}
+NAMED = 50  # classes that a card lists
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a card is about."""
+
+    reference: str  # of the encoder; empty for a method without one
+    library: str  # that opens the folder
+    how: str  # to open it without sterna
+    modality: str
+    columns: Sequence[str] = ()  # of rows, by which the model is asked
+    license: str = ""  # of the pretrained weights, as their config states it
+
+
+def card(shipped: Shipped, result: Result) -> str:
+    """The card, in Markdown under the hub's metadata."""
+    return "\n".join([*_metadata(shipped, result), *_text(shipped, result)]) + "\n"
+
+
+def _metadata(shipped: Shipped, result: Result) -> list[str]:
+    pipeline = PIPELINES.get((shipped.modality, result.task))
+    base = _base(shipped.reference)
+    known = {
+        "library_name": LIBRARIES.get(shipped.library, shipped.library.partition(",")[0]),
+        "license": shipped.license.lower(),
+        "base_model": base,
+        "pipeline_tag": pipeline,
+        "tags": ["sterna", "transfer-learning", result.task],
+        "metrics": list(_figures(result)),
+    }
+    lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in known.items() if value)]
+    return [*lines, f"model-index: {json.dumps([_indexed(result, pipeline)])}", "---", ""]
+
+
+def _indexed(result: Result, pipeline: str | None) -> dict[str, Any]:
+    """The held-out figures as the hub's leaderboards read them."""
+    name = Path(str(result.data["origin"])).name
+    metrics = [
+        {"type": figure, "value": score.value, "name": f"held-out {in_words(figure)}"}
+        for figure, score in _figures(result).items()
+    ]
+    entry = {
+        "task": {"type": pipeline or result.task},
+        "dataset": {"name": name, "type": re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "data", "split": "test"},
+        "metrics": metrics,
+    }
+    return {"name": _plain(f"{result.shipped} on {name}"), "results": [entry]}
+
+
+def _text(shipped: Shipped, result: Result) -> list[str]:
+    data, route = result.data, next(one for one in result.routes if one.name == result.shipped)
+    origin = Path(str(data["origin"])).name
+    classes = [f"{_escaped(name)}" for name in data["classes"]]
+    listed = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
+    answers = ANSWERS[result.task].format(count=len(classes), names=listed)
+    asked = [f"Columns: {', '.join(map(_escaped, shipped.columns))}.", ""] if shipped.columns else []
+    return [
+        f"# {_escaped(result.shipped)} on {_escaped(origin)}",
+        "",
+        answers,
+        "",
+        *asked,
+        "## How to use it",
+        "",
+        *(f"    {line}" for line in dict.fromkeys([shipped.how, "sterna predict PATH_OF_THIS_FOLDER FILES"])),
+        "",
+        "## How good it is",
+        "",
+        result.verdict.sentence,
+        "",
+        *_table(result),
+        "",
+        "## Limits",
+        "",
+        *_limits(result),
+        "",
+        "## How it was made",
+        "",
+        *_made(shipped, route, result),
+        *(["", "Said on the way:", "", *(f"- {_escaped(one)}" for one in result.warnings)] if result.warnings else []),
+    ]
+
+
+def _table(result: Result) -> list[str]:
+    rows = [
+        f"| {in_words(name)} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
+        for name, one in _figures(result).items()
+    ]
+    seeds = len({one.seed for one in result.routes})
+    over = f", means over {seeds} seeds" if seeds > 1 else ""
+    return [
+        f"On {result.verdict.n:,} held-out examples{over}:",
+        "",
+        "| figure | value | 95 % interval |",
+        "|---|---|---|",
+        *rows,
+    ]
+
+
+def _limits(result: Result) -> list[str]:
+    sizes = result.data["sizes"]
+    learnt = sizes["train"] + (sizes["validation"] if result.data["refit"] else 0)
+    return [
+        f"- It has learnt from {learnt:,} labelled examples, and the figures hold for items of the same origin: other "
+        "cameras, years, writers or hospitals have to be measured anew.",
+        "- It answers for whatever it is asked, also for items of none of its classes.",
+    ]
+
+
+def _made(shipped: Shipped, route: Outcome, result: Result) -> list[str]:
+    data = result.data
+    sizes = ", ".join(f"{name} {count:,}" for name, count in data["sizes"].items())
+    both = " and once more on training and validation part together" if data["refit"] else ""
+    facts: Mapping[str, Any] = {
+        "data": f"{_escaped(Path(str(data['origin'])).name)}, {data['n']:,} examples ({sizes})",
+        "digest of the data": data["digest"],
+        "source": _escaped(str(data["source"])) if data["source"] else "",
+        "pretrained weights": _escaped(shipped.reference),
+        "which weights moved": f"`{route.tune}`",
+        "objective": f"`{route.loss}`" if route.loss else "",
+        "fitted": f"on the training part{both}, seed {route.seed}",
+        "versions": ", ".join(
+            f"{name} {result.environment[name]}" for name in ("sterna", "torch", "python") if name in result.environment
+        ),
+    }
+    lines = [f"- {name}: {value}" for name, value in facts.items() if value]
+    return [*lines, "- all routes, their figures and what was looked at: `report.html` and `result.json` of the run"]
+
+
+def _figures(result: Result) -> Mapping[str, Score]:
+    shipped = next(one for one in summaries(result.routes) if one.name == result.shipped)
+    return shipped.metrics
+
+
+def _base(reference: str) -> str:
+    """What the pretrained weights are called on the hub; "" for those of a folder."""
+    origin, _, name = reference.partition(":")
+    local = not name or name.startswith(("/", ".", "~")) or Path(name).expanduser().exists()
+    return "" if origin not in HUB or local else name if "/" in name else HUB[origin] + name
+
+
+def _escaped(text: str) -> str:
+    """A name from the data as text: no markup, no table or heading of its own."""
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
