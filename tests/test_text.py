@@ -178,7 +178,7 @@ def test_other_files(tmp_path: Path) -> None:
         ("t.jsonl", objects),
         ("t.txt", lines),
         ("t.all", spaced),
-        ("u.tsv.gz", gzip.compress(b"text\tlabel\n" + "\n".join("\t".join(one) for one in REVIEWS).encode())),
+        ("u.tsv.gz", gzip.compress(b"text\tlabel\n" + "\n".join("\t".join(one) for one in REVIEWS).encode(), mtime=0)),
     ):
         loaded = text.load(put(tmp_path, name, content))
         assert read(loaded) == wanted

@@ -10,6 +10,9 @@ examples that the left makes unlikely. Exchange the sides for the other directio
 The classifier is logistic regression on the features (`linear`), on these and 256 random features of Gaussian kernels
 (`rbf`; Rahimi and Recht 2007), or both, the one of the smaller log loss counting.
 
+What the odds are in the tails of a wider sample is a guess: of 4,000 normal examples a side in two dimensions, with
+twice the deviation on the right, it finds 1.1 of 1.6 nats.
+
 When not to use: where the samples hardly overlap, since the value then is what the penalty allows and has no upper
 bound; `jensen_shannon` stays finite and varies far less.
 """

@@ -14,8 +14,8 @@ divisions, and the largest is compared with the largest of every division: one p
 
 Up to `limit` rows a side all pairs are used; `exact` draws as many of more. Beyond, `auto` replaces kernels by pairs of
 sine and cosine along random directions, which takes time like n: the value is then within about 5 % of the exact one,
-and the test is exact for the replaced kernels. `linear` looks at disjoint pairs of rows once and tests by a normal approximation: for streams and
-millions of rows, with the power of far fewer.
+and the test is exact for the replaced kernels. `linear` looks at disjoint pairs of rows once and tests by a normal
+approximation: for streams and millions of rows, with the power of far fewer.
 
 When not to use: to learn by how much labels will suffer, which distances cannot see; on features of hundreds of
 dimensions whose variances are mostly noise, unless they are reduced first.
@@ -31,6 +31,7 @@ from typing import ClassVar
 import numpy as np
 
 from sterna.contracts import Distance, Sides
+from sterna.errors import SpecError
 from sterna.maths import kernels, permutation
 from sterna.maths.samples import check, thin
 from sterna.maths.seeds import derive
@@ -62,7 +63,9 @@ class MMD:
     reduced: ClassVar[bool] = True
 
     def measure(self, sides: Sides) -> Distance:
-        """The sum over kernels, and the p value of the largest."""
+        """The sum over kernels, and the p value of the largest. Raises `SpecError` for no bandwidth at all."""
+        if not self.bandwidths:
+            raise SpecError("mmd adds up one or more bandwidths, got none; write bandwidths=[1].")
         check("mmd", sides.left, sides.right, 4 if self.estimate == "linear" else 1 if self.biased else 2)
         form = self.estimate
         if form == "auto":

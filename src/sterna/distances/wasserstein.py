@@ -9,8 +9,11 @@ independent plan, and e = `regularisation` times the median squared distance of 
 for a shift by v.
 
 The exact distance of two samples of one distribution is far from 0 in many dimensions and falls like n^(-2/d), so only
-values at the same n can be compared; the divergence has had that bias taken off. `auto` takes the exact distance up to
-2,000 examples a side, where POT solves it in two seconds, and the divergence beyond.
+values at the same n can be compared. The divergence has most of that bias taken off if its entropy is large enough to
+blur neighbours: of 500 normal examples a side in 64 dimensions, two samples of one distribution are at 83 by the exact
+distance, at 70 with regularisation 0.05 and at 0.9 with 0.5, and a shift of 1 adds 1 to each. The larger it is, the
+less is seen of shape; in the end the means alone count. `auto` takes the exact distance up to 2,000 examples a side,
+where POT solves it in two seconds, and the divergence beyond.
 
 When not to use: where one outlier matters little, since squared distances make it matter a lot; for samples of other
 sizes than those that it is compared with.
@@ -26,12 +29,14 @@ import ot
 from sterna.contracts import Distance, Sides
 from sterna.maths import kernels
 from sterna.maths.samples import check, thin
+from sterna.maths.transport import smoothed
 from sterna.spec import Choice, Range, method, option
 
 EXACT = 2000
 _STEPS = 10_000_000  # of the network simplex: far more than 2,000 rows take
-_ROUNDS = 2000
-_STOP = 1e-9
+_ROUNDS = 1000
+_STOP = 1e-5  # of the mass out of place; the value is off by about its square
+_TOLD = 1e-3  # of the mass: from here on it is said
 
 
 @method
@@ -39,7 +44,7 @@ class Wasserstein:
     """Which of the two, and how much it is smoothed."""
 
     form: str = option("auto", "exact, or smoothed by entropy; auto: by size", Choice(("auto", "exact", "entropic")))
-    regularisation: float = option(0.05, "weight of the entropy, in median squared distances", Range(0.005, 100))
+    regularisation: float = option(0.5, "weight of the entropy, in median squared distances", Range(0.005, 100))
     limit: int = option(3000, "examples a side, drawn at random; 2,000 at most where exact", Range(2, 20_000))
 
     needs: ClassVar[str] = "features"
@@ -60,25 +65,13 @@ class Wasserstein:
             cost = kernels.squared_distances(left, right)
             return Distance(float(ot.emd2([], [], cost, numItermax=_STEPS)), None, notes)
         weight = self.regularisation * kernels.median_of(np.concatenate([left, right]), sides.seed)
-        own = (_entropic(left, left, weight) + _entropic(right, right, weight)) / 2
+        pairs = ((left, right), (left, left), (right, right))
+        found = [smoothed(kernels.squared_distances(*pair), weight, _ROUNDS, _STOP) for pair in pairs]
+        (across, _), (own, _), (other, _) = found
         note = f"The Sinkhorn divergence with entropy {self.regularisation:g} of the median squared distance."
-        return Distance(max(_entropic(left, right, weight) - own, 0.0), None, (*notes, note))
-
-
-def _entropic(left: np.ndarray, right: np.ndarray, weight: float) -> float:
-    """min over plans of their cost plus `weight` times their relative entropy to the independent plan.
-
-    Costs are first lowered by potentials that leave a 0 in every row and column, which moves the minimum by a known
-    amount: exp(-cost / weight) then has a 1 in each, and no row or column is lost to underflow.
-    """
-    cost = kernels.squared_distances(left, right)
-    columns = (cost - cost.min(axis=1, keepdims=True)).min(axis=0)
-    rows = (cost - columns).min(axis=1)
-    cost -= rows[:, None]
-    cost -= columns
-    _, log = ot.sinkhorn(
-        [], [], cost, weight, method="sinkhorn", numItermax=_ROUNDS, stopThr=_STOP, log=True, warn=False
-    )
-    # At the optimum the plan is u K v, and its entropy to the independent one is that of u n and v m.
-    gained = np.log(log["u"] * len(left)).mean() + np.log(log["v"] * len(right)).mean()
-    return float(rows.mean() + columns.mean() + weight * gained)
+        notes = (*notes, note)
+        missed = max(out for _, out in found)
+        if missed > _TOLD:
+            told = f"Stopped after {_ROUNDS} rounds with {missed:.1%} of the mass out of place: raise regularisation."
+            notes = (*notes, told)
+        return Distance(max(across - (own + other) / 2, 0.0), None, notes)

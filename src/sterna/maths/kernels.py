@@ -15,7 +15,7 @@ from sterna.maths.permutation import Sums
 from sterna.maths.samples import blocks, thinned
 
 _EXACT = 1000  # rows up to which kernels are kept in float64; beyond, sums of float32 are exact enough and half as big
-_MEDIAN_OF = 2000  # rows whose distances fix a bandwidth; 2 million distances give their median to 0.1 %
+_MEDIAN_OF = 2000  # rows whose distances fix a bandwidth, to a few per cent for samples of very unlike spread
 _BLOCK = 2048
 _FLAT = 1e-13  # of the largest feature: variation below is rounding of a constant
 

@@ -25,8 +25,9 @@ def check(name: str, left: np.ndarray, right: np.ndarray, least: int = 2) -> Non
             "use one encoder for both."
         )
     if min(len(left), len(right)) < least:
+        examples = "example" if least == 1 else "examples"
         raise DataError(
-            f"{name} needs at least {least} examples on each side, got {len(left)} and {len(right)}; add examples."
+            f"{name} needs at least {least} {examples} on each side, got {len(left)} and {len(right)}; add examples."
         )
 
 

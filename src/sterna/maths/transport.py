@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-_FAR = 1e100  # of the factors: beyond, they are taken into the potentials
-_SMALLEST = 1e-250
+_SMALLEST = 1e-250  # of sums that are divided by: below, factors are taken into the potentials
 
 
 def root(matrix: np.ndarray) -> np.ndarray:
@@ -60,7 +59,7 @@ def smoothed(cost: np.ndarray, weight: float, rounds: int, stop: float) -> tuple
         cost: (n, m) >= 0; rows and columns weigh 1 / n and 1 / m.
         weight: of the relative entropy to the independent plan, in units of the cost.
         rounds: at most.
-        stop: margins that are missed by less, in mass summed over the rows, are good enough.
+        stop: margins that are missed by less, in mass summed over the columns, are good enough.
     """
     n, m = cost.shape
     potential, other = np.zeros(n), np.zeros(m)
@@ -93,7 +92,7 @@ def _scaled(kernel: np.ndarray, left: int, stop: float) -> tuple[np.ndarray, np.
             break
         next_columns = n / across
         down = kernel @ next_columns
-        if down.min() < _SMALLEST or next_columns.max() > _FAR or m / down.min() > _FAR:
+        if down.min() < _SMALLEST:
             break
         rows, columns = m / down, next_columns
     return rows, columns, missed, left
