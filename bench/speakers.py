@@ -1,6 +1,6 @@
 """Spoken digits: what recordings of five other speakers are worth to a sixth, with a few labels of his own.
 
-    python bench/speakers.py [--shots 3] [--seeds 3]
+    python bench/speakers.py [--shots 3] [--seeds 3] [--speaker NAME]
 
 Each speaker in turn is the target. The transfer route sees his labelled recordings and those of the others; the floor
 sees his alone. Both are a linear model on log-mel statistics, so what differs is the source.
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shots", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--speaker", default="", help="this one alone")
     given = parser.parse_args()
     recordings = sorted((DATA / "spoken_digits" / "recordings").glob("*.wav"))
     speakers = sorted({path.stem.split("_")[1] for path in recordings})
@@ -37,7 +38,7 @@ def main() -> None:
         with table.open("w", newline="") as file:
             rows = [[str(path), f"digit {path.stem[0]}", path.stem.split("_")[1]] for path in recordings]
             csv.writer(file).writerows([["path", "label", "speaker"], *rows])
-        for speaker in speakers:
+        for speaker in (one for one in speakers if given.speaker in ("", one)):
             result = sterna.fit(
                 table,
                 encoder="spectrogram:log_mel",
