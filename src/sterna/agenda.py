@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ def _shared(file: Path, given: Mapping[str, Any], place: str) -> dict[str, str]:
     if "encoder" in words:
         words["encoder"] = _encoder(file, words["encoder"], place)
     for key in words:
-        _said(place, lambda key=key: _meant(key, words[key]))
+        _said(place, partial(_meant, key, words[key]))
     return words
 
 

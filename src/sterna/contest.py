@@ -175,9 +175,8 @@ def concluded(ground: Ground) -> Contest:
         p = friedman.permuted(table, np.random.default_rng(derive(0, "study", "friedman")), DRAWS)
     pairs = _pairs(ground.data, order)
     answer = "best" if _proven(pairs, order) else "undecided"
-    ranked = {"places": places, "pairs": pairs, "statistic": statistic, "p": p, "absent": absent, "answer": answer}
-    found = Contest(**vars(ground), **ranked, sentences=())
-    return _spoken(found)
+    found = (places, pairs, statistic, p, absent, ground.failed, answer, (), ground.text, ground.environment)
+    return _spoken(Contest(ground.name, ground.routes, ground.data, *found, ground.folder))
 
 
 def _lacking(ground: Ground, route: str) -> str:

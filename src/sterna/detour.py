@@ -155,8 +155,8 @@ def _blind(costs: np.ndarray, metric: Metric) -> list[str]:
     if spec.name_of(type(metric)) != BOUNDED or between.min() < BLIND:
         return []
     return [
-        f"Any two of these data sets can be told apart almost without error, so {BOUNDED} cannot see which lie between; "
-        "leave --metric out, or type --in-order where the order is known."
+        f"Any two of these data sets can be told apart almost without error, so {BOUNDED} cannot see which lie "
+        "between; leave --metric out, or type --in-order where the order is known."
     ]
 
 
