@@ -23,7 +23,7 @@ from sterna.schedule import Schedule
 from sterna.settings import Settings
 from sterna.spec import Choice, Range
 
-FOLDERS = ("tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances")
+FOLDERS = ("tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances", "adapt", "criteria")
 METHODS = [(place, name) for place in FOLDERS for name in folder.names(place)]
 CLASSES = [folder.load(place, name) for place, name in METHODS] + [Schedule, Settings]
 OPTIONS = [(cls, item) for cls in CLASSES for item in spec.options(cls)]

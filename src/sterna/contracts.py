@@ -6,7 +6,7 @@ Like `records` it computes nothing. Torch is named for type checkers alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -203,3 +203,68 @@ class Metric(Protocol):
 
     def measure(self, sides: Sides) -> Distance:
         """The distance of two samples. Raises `DataError` for samples that are too small, or of other features."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A labelled source and a target of the same features, of whose labels few or none are known."""
+
+    source: np.ndarray  # (n, d) float64, finite
+    labels: Labels  # (n,) int64 class numbers, or (n,) float64 values
+    target: np.ndarray  # (m, d) float64
+    classes: int  # how many there are; 0 for values
+    seed: int
+    known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (l,) rows of the target
+    known_labels: Labels = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # (l,) theirs, as `labels`
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Source and target brought together: what a head learns from, and how it is shown rows of the target."""
+
+    features: np.ndarray  # (n', k) float64, to learn from: the source, and known target examples where there are any
+    labels: Labels  # (n',)
+    weights: np.ndarray  # (n',) float64, >= 0, their mean 1
+    view: Callable[[np.ndarray], np.ndarray]  # (m', d) rows of the target's domain, seen before or not -> (m', k)
+    notes: tuple[str, ...] = ()  # approximations taken, in sentences
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What a method gives that answers by itself."""
+
+    answer: Callable[[np.ndarray], np.ndarray]  # (m', d) of the target's domain -> (m', classes) shares, (m',) values
+    notes: tuple[str, ...] = ()
+
+
+class Adaptation(Protocol):
+    """A file of `adapt/`."""
+
+    needs: str  # "labels" where some labels of the target must be known, else ""
+    tasks: tuple[str, ...]  # of "classify" and "regress"
+
+    def adapt(self, pair: Pair) -> Aligned | Answering:
+        """Bring source and target together. Raises `DataError` for what cannot be, or does not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a criterion of `criteria/` may look at: an adapted head on both domains, and no label of the target."""
+
+    source: np.ndarray  # (n, k) features of held-out source examples as the head sees them
+    labels: Labels  # (n,) theirs
+    source_answers: np.ndarray  # (n, classes) shares
+    target: np.ndarray  # (m, k)
+    answers: np.ndarray  # (m, classes) shares
+    raw: tuple[np.ndarray, np.ndarray]  # (n, d) and (m, d) the same examples before adaptation
+    refit: Callable[
+        [np.ndarray, Labels, np.ndarray], np.ndarray
+    ]  # source (n, d), labels, target (m, d) -> (m, classes)
+    seed: int
+
+
+class Criterion(Protocol):
+    """A file of `criteria/`."""
+
+    def judge(self, adapted: Adapted) -> float:
+        """Higher is better; comparable only between adaptations of the same two samples."""

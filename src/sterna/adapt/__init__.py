@@ -1,0 +1,1 @@
+"""Methods of domain adaptation on arrays, one a file: a labelled source and a target without labels."""

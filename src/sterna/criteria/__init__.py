@@ -1,0 +1,1 @@
+"""How good an adaptation is, without labels of the target, one criterion a file."""
