@@ -19,7 +19,20 @@ from typing import Any
 from sterna import spec
 from sterna.errors import MissingPackageError, SpecError
 
-FOLDERS = ("data", "encoders", "tasks", "tune", "losses", "shallow", "augment", "optimizers", "ranking", "distances", "adapt", "criteria")
+FOLDERS = (
+    "data",
+    "encoders",
+    "tasks",
+    "tune",
+    "losses",
+    "shallow",
+    "augment",
+    "optimizers",
+    "ranking",
+    "distances",
+    "adapt",
+    "criteria",
+)
 
 
 def names(folder: str) -> tuple[str, ...]:

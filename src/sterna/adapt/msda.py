@@ -83,7 +83,7 @@ class MSDA:
     """How much is struck out, and how many layers."""
 
     corruption: float = option(0.5, "probability with which a feature is struck out", Range(0, 1, high_open=True))
-    layers: int = option(3, "layers", Range(1, 20))
+    layers: int = option(3, "layers, each reading the one before", Range(1, 20))
 
     needs: ClassVar[str] = ""
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")

@@ -64,7 +64,7 @@ def _exact(made: plans.Cost, target: np.ndarray) -> np.ndarray:
 class OptimalTransport:
     """Which plan, and how it is regularised."""
 
-    form: str = option("entropic", "which plan", Choice(("exact", "entropic", "group", "unbalanced")))
+    form: str = option("entropic", "how the plan is regularised", Choice(("exact", "entropic", "group", "unbalanced")))
     regularisation: float = option(0.1, "weight of the entropy, in the unit of costs", Range(1e-6, 1e6))
     group: float = option(1.0, "of form group: weight of one class a target row", Range(0, 1e6))
     relaxation: float = option(1.0, "of form unbalanced: price of mass out of place", Range(1e-6, 1e6))

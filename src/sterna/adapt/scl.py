@@ -10,9 +10,9 @@ pivots, over the rows of both domains; theta are the leading left singular vecto
 `weight` theta'x, the latter as long on average as the former.
 
 A feature is present where it is not 0; one that is 0 in less than a tenth of the rows of both domains is present where
-it is above the middle of its two means. Frequent means present in as many rows of either domain as few others: pivots are taken from the
-`candidates` times P features whose smaller share of rows is largest. Predictors minimise squared errors instead of the
-modified Huber loss, so that one decomposition serves all of them.
+it is above the middle of its two means. Frequent means present in as many rows of either domain as few others: pivots
+are taken from the `candidates` times P features whose smaller share of rows is largest. Predictors minimise squared
+errors instead of the modified Huber loss, so that one decomposition serves all of them.
 
 Cost: O(N d^2 + d^3), or O(N^2 d + N^3) where N < d, for N rows (at most 20,000, drawn at random) and d features.
 

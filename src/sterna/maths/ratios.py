@@ -105,7 +105,7 @@ def compared(method: str, source: np.ndarray, target: np.ndarray, count: int, se
     for side, squares in zip((source, target), found, strict=True):
         for part in blocks(len(side), _BLOCK):
             squares[part] = squared_distances(side[part] - centre, places)
-    return Compared(*found, chosen, median_width(source, target, seed))
+    return Compared(found[0], found[1], chosen, median_width(source, target, seed))
 
 
 def widths(median: float, width: float | None) -> tuple[float, ...]:
