@@ -204,7 +204,7 @@ def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatc
             self.value = nn.Parameter(torch.tensor(3.0))
 
         def forward(self, step):
-            return (self.value - 1).square() + 0 * step.target.output.logits.sum()
+            return (self.value - 1).square() + 0 * step.labelled.output.logits.sum()
 
     class Loss:
         regularises = False
@@ -319,8 +319,8 @@ def test_half_precision_keeps_weights_and_steps_in_float32():
 
         def build(self, setting):
             def term(step):
-                seen.append((step.target.output.logits.dtype, step.target.output.features.dtype))
-                return step.target.output.logits.square().mean()
+                seen.append((step.labelled.output.logits.dtype, step.labelled.output.features.dtype))
+                return step.labelled.output.logits.square().mean()
 
             return term
 

@@ -165,8 +165,7 @@ class Training:
 
     target: Table
     validation: Table
-    sources: tuple[Table, ...] = ()
-    unlabelled: tuple[Table, ...] = ()
+    unlabelled: Table | None = None  # examples of the target without labels, where there are any
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -181,6 +180,7 @@ class Batch:
     labels: Tensor  # (b,) int64 class numbers, or (b, k) float32: soft labels, several labels, or values
     weights: Tensor  # (b,) float32, mean 1 over a data set without weighting
     mask: Tensor | None = None  # (b, t) bool where labels are (b, t): which words carry one
+    places: Tensor | None = None  # (b,) int64: positions in the part of those examples, where a term may remember them
 
     # A loss never meets a mask: before it is called, words that carry a label have become examples of their own, with
     # features (n, d), logits (n, k), labels (n,) and weights (n,). So every loss works on words as it does on items.
@@ -208,11 +208,10 @@ class Seen:
 class Step:
     """What a loss term is given at each optimizer step."""
 
-    target: Seen
+    labelled: Seen  # of the target, or of a source whose classes it shares
     network: Network
     progress: float  # 0 at the first step of the phase, 1 at the last
-    sources: tuple[Seen, ...] = ()
-    unlabelled: tuple[Seen, ...] = ()
+    unlabelled: Seen | None = None  # of the target, any number of examples; the zeros in place of labels mean nothing
 
 
 @dataclass(frozen=True)
@@ -223,6 +222,7 @@ class Setting:
     class_counts: np.ndarray  # (k,) int64 training examples of each class; for multilabel, those that have the label
     classes: tuple[str, ...]
     count: int = 0  # training examples (words, for tag)
+    unlabelled: int = 0  # examples of the unlabelled part
 
 
 Term = Callable[[Step], "Tensor"]  # a built loss: one scalar; an `nn.Module` when it has weights of its own

@@ -33,6 +33,7 @@ class BinaryCrossEntropy:
     balanced: bool = option(False, "weigh the items that have a label by how many have it not")
 
     supervised: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("multilabel",)
 
@@ -54,8 +55,8 @@ class Built:
     positive_weights: Tensor  # (k,)
 
     def __call__(self, step: Step) -> Tensor:
-        logits = step.target.output.logits.float()  # (b, k)
-        batch = step.target.batch
+        logits = step.labelled.output.logits.float()  # (b, k)
+        batch = step.labelled.batch
         each = functional.binary_cross_entropy_with_logits(
             logits, batch.labels.float(), reduction="none", pos_weight=self.positive_weights.to(logits.device)
         )

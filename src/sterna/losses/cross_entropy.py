@@ -30,6 +30,7 @@ class CrossEntropy:
     balanced: bool = option(False, "weigh classes by the inverse of their number of training examples")
 
     supervised: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify", "tag")
 
@@ -54,10 +55,10 @@ class Built:
     smoothing: float
 
     def __call__(self, step: Step) -> Tensor:
-        logits = step.target.output.logits.float()  # (b, k)
-        labels = step.target.batch.labels  # (b,) or (b, k)
+        logits = step.labelled.output.logits.float()  # (b, k)
+        labels = step.labelled.batch.labels  # (b,) or (b, k)
         soft = functional.one_hot(labels, logits.shape[1]).float() if labels.ndim == 1 else labels
-        scale = step.target.batch.weights * (soft * self.class_weights.to(logits.device)).sum(dim=1)
+        scale = step.labelled.batch.weights * (soft * self.class_weights.to(logits.device)).sum(dim=1)
         soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[1]
         each = -(soft * functional.log_softmax(logits, dim=1)).sum(dim=1)  # (b,)
-        return (scale * each).sum() / step.target.batch.weights.sum()
+        return (scale * each).sum() / step.labelled.batch.weights.sum()

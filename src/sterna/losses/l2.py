@@ -26,6 +26,7 @@ class L2:
     weight: float = option(0.0001, "pull towards zero; 1e-4 is the usual value for convolutional networks", Range(0))
 
     supervised: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ()
 
@@ -41,7 +42,7 @@ class Built:
 
     def __call__(self, step: Step) -> Tensor:
         kernels = [value for value in step.network.parameters() if value.requires_grad and value.ndim > 1]
-        total = step.target.output.logits.new_zeros(())
+        total = step.labelled.output.logits.new_zeros(())
         for value in kernels:
             total = total + self.weight / 2 * value.square().sum()
         return total

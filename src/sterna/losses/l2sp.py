@@ -32,6 +32,7 @@ class L2SP:
     head: float = option(0.01, "pull of the new head towards zero (beta; the paper's 0.01)", Range(0))
 
     supervised: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ()
 

@@ -35,6 +35,7 @@ class PairCosine:
     weight: float = option(1.0, "factor on the term", Range(0))
 
     supervised: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 
@@ -50,8 +51,8 @@ class Built:
     classes: int
 
     def __call__(self, step: Step) -> Tensor:
-        features = step.target.output.features.float()  # (b, d)
-        labels, weights = step.target.batch.labels, step.target.batch.weights.float()
+        features = step.labelled.output.features.float()  # (b, d)
+        labels, weights = step.labelled.batch.labels, step.labelled.batch.weights.float()
         cosines = functional.normalize(features, dim=1) @ functional.normalize(features, dim=1).T
         soft = functional.one_hot(labels, self.classes).float() if labels.ndim == 1 else labels.float()
         agree = soft @ soft.T  # (b, b)

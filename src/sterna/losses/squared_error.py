@@ -30,6 +30,7 @@ class SquaredError:
     )
 
     supervised: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("regress",)
 
@@ -44,8 +45,8 @@ class Built:
     delta: float | None
 
     def __call__(self, step: Step) -> Tensor:
-        batch = step.target.batch
-        answers, labels = step.target.output.logits.float(), batch.labels.float()  # (b, c)
+        batch = step.labelled.batch
+        answers, labels = step.labelled.output.logits.float(), batch.labels.float()  # (b, c)
         if self.delta is None:
             each = (answers - labels).square()
         else:  # torch's Huber loss is half of the one above
