@@ -69,7 +69,7 @@ ROWS = (
         *("shards", "schedule", "settings", "sizes", "watching", "environment", "gallery", "attribution", "planar"),
         *("gate", "valuing", "prior", "measuring"),
     ),
-    ("network", "delimited", "injection", "thumbnails"),
+    ("network", "delimited", "injection", "thumbnails", "adversary", "discrepancy"),
     ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
     ("errors", "records", "outcomes"),
 )

@@ -1,0 +1,1 @@
+"""Gradient reversal, and networks that tell domains apart."""

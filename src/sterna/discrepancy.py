@@ -1,0 +1,1 @@
+"""How far two batches of features are from one another, as terms of an objective."""
