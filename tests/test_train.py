@@ -56,7 +56,7 @@ def trained(
     found = train.train(
         network,
         recipe,
-        lambda phase: tuple(Frozen(feed, network, phase.cut).feed for feed in (training, validation)),
+        lambda phase: train.Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
         Setting(network, counts, CLASSES),
         place=place,
         report=report or (lambda progress: None),
@@ -191,7 +191,7 @@ def test_weight_decay_is_off_where_l2sp_acts():
         recipe = train.Recipe(
             (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0, TASK
         )
-        train.train(network, recipe, lambda phase, feed=feed: (feed, feed), Setting(network, np.ones(3), CLASSES))
+        train.train(network, recipe, lambda phase, feed=feed: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
         assert set(seen) == expected
 
 
@@ -217,7 +217,7 @@ def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatc
     (chosen,) = folder.resolve("optimizers", "adam(rate=0.1)")
     network, feed, place = convolutional(), examples(12), tmp_path / "checkpoint.pt"
     recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0, TASK)
-    train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
+    train.train(network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
     assert made[0].value.item() < 2.5
     assert torch.load(place, weights_only=True)["terms"]["0.value"].item() == made[0].value.item()
 
@@ -256,7 +256,7 @@ def paired(steps=7, seed=0, size=8, place=None, report=None):
     history = train.train(
         network,
         recipe,
-        lambda phase: tuple(Frozen(feed, network, phase.cut).feed for feed in (training, validation)),
+        lambda phase: train.Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
         Setting(network, np.bincount(training.labels), CLASSES),
         place=place,
         report=report or (lambda progress: None),
@@ -328,7 +328,7 @@ def test_half_precision_keeps_weights_and_steps_in_float32():
         recipe = train.Recipe(
             (Phase("all", 0),), (Watching(),), chosen, schedule("epochs=1, batch=8"), 0, TASK, half=half
         )
-        train.train(network, recipe, lambda phase: (feed, feed), Setting(network, np.ones(3), CLASSES))
+        train.train(network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
     assert set(seen) == {(torch.float32, torch.float32)}
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 

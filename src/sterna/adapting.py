@@ -148,7 +148,7 @@ def choose(methods: Any, pair: Pair, criterion: Any = "", head: str = "logistic"
     left_out, mute = [], ""
     for method in listed:
         try:
-            adapted = _adapted(method, pair, head, learn, held)
+            adapted = looked(method, pair, head, learn, held)
         except DataError as error:
             left_out.append((repr(method), str(error)))
             continue
@@ -305,7 +305,7 @@ def _division(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(pair.labels)), held), np.sort(held)[thinned(len(held), MOST, pair.seed, "held")]
 
 
-def _adapted(method: Any, pair: Pair, head: str, learn: np.ndarray, held: np.ndarray) -> Adapted:
+def looked(method: Any, pair: Pair, head: str, learn: np.ndarray, held: np.ndarray) -> Adapted:
     """What criteria look at. Raises `DataError` where the method cannot be fitted."""
     rows = thinned(len(pair.target), MOST, pair.seed, "target")
     raw = pair.source[held], pair.target[rows]

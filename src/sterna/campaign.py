@@ -189,7 +189,7 @@ class _Work:
             kept = files.read_json(record)
             if kept["fingerprint"] == mark:
                 return {name: Verdict(**one) for name, one in kept["verdicts"].items()}
-        loaded, _ = intake.opened(data.path, None, data.columns, data.settings, Watch())
+        loaded, _ = intake.opened(intake.Sides(data.path), data.columns, data.settings, Watch())
         found = _verdicts(result, loaded, where, data.settings.margin)
         written = {name: {**vars(one), "parts": []} for name, one in found.items()}
         files.write_json(record, {"fingerprint": mark, "verdicts": written})

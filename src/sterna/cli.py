@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,9 @@ def fit(
     data: Annotated[str, typer.Argument(help="folder of class folders, table of texts, paths or rows, CoNLL, .npz")],
     encoder: Annotated[str, typer.Option(help="origin:name, several separated by commas; tables need none")] = "",
     tune: Annotated[str, typer.Option(help="which weights move; alternatives separated by commas")] = "",
-    method: Annotated[str, typer.Option(help="methods on features, such as 'prototypes, zero_shot'")] = "",
+    method: Annotated[
+        str, typer.Option(help="methods on features, such as 'prototypes, zero_shot'; with --target of adapt/")
+    ] = "",
     loss: Annotated[str, typer.Option(help="what they are asked for; a sum; default what the task names")] = "",
     augment: Annotated[str, typer.Option(help="none, light, strong, or a sum such as 'flip + mixup'")] = "none",
     optimizer: Annotated[
@@ -58,6 +61,10 @@ def fit(
     ] = "adamw",
     schedule: Annotated[str, typer.Option(help="such as 'epochs=30, patience=5'; see sterna methods schedule")] = "",
     source: Annotated[str | None, typer.Option(help="labelled data with the same class names, mixed in")] = None,
+    target: Annotated[
+        str, typer.Option(help="data to adapt to, DATA being the source; labels are not needed; or a domain's name")
+    ] = "",
+    labels: Annotated[str, typer.Option(help="some labelled examples of the target, as data")] = "",
     text: Annotated[str, typer.Option(help="column of texts; two, separated by a comma, for pairs")] = "",
     label: Annotated[str, typer.Option(help="column of labels; several, separated by commas, for several values")] = "",
     group: Annotated[str, typer.Option(help="column of groups; a group stays in one part of the split")] = "",
@@ -72,6 +79,7 @@ def fit(
     floors: Annotated[str, typer.Option(help=_help("floors"))] = "all",
     source_weight: Annotated[float | None, typer.Option(help=_help("source_weight"))] = None,
     source_select: Annotated[str, typer.Option(help=_help("source_select"))] = "",
+    criterion: Annotated[str, typer.Option(help=_help("criterion"))] = "",
     margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
     refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
     mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,
@@ -88,16 +96,17 @@ def fit(
         target_domain,
         source_weight,
         source_select,
+        criterion,
         margin,
         refit,
         mitigate,
         _shares(curve),
         page,
     )
-    words = {"encoder": encoder, "tune": tune, "method": method, "loss": loss}
-    words |= {"augment": augment, "optimizer": optimizer, "schedule": schedule}
+    words: dict[str, str | None] = {"encoder": encoder, "tune": tune, "method": method, "loss": loss, "augment": augment}
+    words |= {"optimizer": optimizer, "schedule": schedule, "source": source, "target": target, "labels": labels}
     columns = Columns(_listed(text), _listed(label), group, domain, task)
-    _fit(data, words, source, output, settings, columns)
+    _fit(data, words, output, settings, columns)
 
 
 def _shares(written: str) -> tuple[float, ...]:
@@ -218,7 +227,7 @@ def demo() -> None:
     out.print("scikit-learn's handwritten digits, 10 labels a class; the encoder was trained on printed glyphs, whose")
     out.print("rendering was tuned while looking at these digits: the gain is kinder than on data of your own.\n")
     words = {"encoder": "builtin:glyphs", "tune": "probe, partial, lp_ft"}
-    _fit("sklearn:digits", words, None, "runs/demo", Settings(seeds=3, shots=10))  # type: ignore[call-arg]
+    _fit("sklearn:digits", words, "runs/demo", Settings(seeds=3, shots=10))  # type: ignore[call-arg]
 
 
 @app.command()
@@ -284,8 +293,7 @@ def main() -> None:
 
 def _fit(
     data: str,
-    words: dict[str, str],
-    source: str | None,
+    words: Mapping[str, str | None],
     output: str | None,
     settings: Settings,
     columns: Columns | None = None,
@@ -296,7 +304,6 @@ def _fit(
             result = study.fit(
                 data,
                 **words,
-                source=source,
                 columns=columns,
                 out=output,
                 settings=settings,

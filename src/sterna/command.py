@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from sterna import spec
@@ -16,15 +15,13 @@ FLAGS = {"domain": "target_domain"}  # settings whose flag has another name than
 ALREADY = {"augment": "none", "optimizer": "adamw"}  # what is meant where nothing is said
 
 
-def written(
-    data: str, words: Mapping[str, Any], source: str | Path | None, columns: Columns | None, settings: Settings
-) -> str:
+def written(data: str, words: Mapping[str, Any], columns: Columns | None, settings: Settings) -> str:
     """The command line of a run; options that have their default are left out.
 
     Args:
         data: what was typed.
-        words: what was said of the methods, by the names of the options; objects are written in the grammar.
-        source: as typed.
+        words: what was said of other data and of the methods, by the names of the options; objects are written in the
+            grammar.
         columns: which columns mean what.
         settings: of the run.
 
@@ -33,8 +30,6 @@ def written(
     """
     said = {name: _word(value) for name, value in words.items()}
     options = {name: value for name, value in said.items() if value not in ("", ALREADY.get(name, ""))}
-    if source:
-        options["source"] = str(source)
     options |= {name: _word(value) for name, value in asdict(columns or Columns()).items() if value}
     line = ["sterna", "fit", data, *_flags(options.items())]
     for item in spec.options(Settings):

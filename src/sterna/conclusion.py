@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sterna import breakdown, score, verdict
+from sterna import breakdown, crossing, score, verdict
 from sterna.contracts import Task
 from sterna.outcomes import Outcome, Verdict
 from sterna.plan import Route
@@ -15,6 +15,7 @@ from sterna.records import Labels, Sealed
 from sterna.score import Scored
 from sterna.settings import Settings
 
+ADAPTING = "Adaptation"  # the subject of a verdict against the source alone
 CHOOSING = "Choosing among the source's examples"  # the subject of a verdict on it
 
 
@@ -27,6 +28,7 @@ class Trial:
     test: np.ndarray  # (n, k) answers; for tag, one row for each word
     validation: np.ndarray  # (m, k) answers
     seconds: float
+    judged: crossing.Values  # by criteria, where the target is another domain than the validation part
     validation_labels: Labels  # (m, ...)
     rows: np.ndarray  # (n,) which examples of the data set were held out
     sealed: Sealed  # their labels
@@ -57,10 +59,15 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
         task: a file of `tasks/`.
         classes: as in `Table`.
     """
-    claim = verdict.Claim(task.primary(classes), task.gain, "log loss" if "log_loss" in task.metrics else "error")
+    subject = ADAPTING if any(one.judged for one in trials) else verdict.Claim.subject
+    claim = verdict.Claim(
+        task.primary(classes), task.gain, "log loss" if "log_loss" in task.metrics else "error", subject
+    )
     chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
     best, transfer, floor = verdict.decide_shipping(chosen, floors, claim.figure)
+    if not any(len(one.sealed) for one in trials):
+        return _unmeasured(trials, chosen, (best, transfer, floor), claim)
     scored = {
         (one.route.name, one.seed): score.measure(task, one.test, one.sealed, classes, seed=one.seed) for one in trials
     }
@@ -90,6 +97,25 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
         else None
     )
     return Conclusion(outcomes, shipped, said, tuple(compared.values()), choosing, breakdown.sentence(parts, transfer))
+
+
+def _unmeasured(
+    trials: Sequence[Trial],
+    chosen: Mapping[str, Mapping[str, float]],
+    names: tuple[str, str, str],
+    claim: verdict.Claim,
+) -> Conclusion:
+    """What can be said where no label of the target is known: what criteria chose, and no figure."""
+    best, transfer, floor = names
+    sentence = (
+        f"Cannot tell: no label of the target is known, so nothing was measured; {best} ships, chosen by "
+        f"{', '.join(name for name, _ in trials[0].judged)}."
+    )
+    said = Verdict("undecided", transfer, floor, 0.0, -1.0, 1.0, 0, None, 1.0, sentence, claim.figure)
+    outcomes = tuple(
+        _outcome(one, score.Scored({}, np.zeros(0), np.zeros(0), np.zeros(0)), chosen[one.route.name]) for one in trials
+    )
+    return Conclusion(outcomes, best, said, ())
 
 
 def _twins(trials: Sequence[Trial], transfer: str) -> tuple[str, ...]:
@@ -155,7 +181,9 @@ def _paired(
 
 
 def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Mean validation figures of each route over its seeds."""
+    """Mean validation figures of each route over its seeds; of an adaptation, how criteria rank it."""
+    if any(one.judged for one in trials):
+        return _ranked(trials, task.primary(classes))
     found: dict[str, list[dict[str, float]]] = {}
     for one in trials:
         judged = task.judge(one.validation, one.validation_labels, classes)
@@ -163,7 +191,17 @@ def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
 
 
-def _outcome(one: Trial, scored: Scored, validation: dict[str, float]) -> Outcome:
+def _ranked(trials: Sequence[Trial], figure: str) -> dict[str, dict[str, float]]:
+    """The mean rank of each route over seeds, negated, and what each criterion says of it."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in sorted({one.seed for one in trials}):
+        mine = [one for one in trials if one.seed == seed]
+        for one, rank in zip(mine, crossing.ranks([one.judged for one in mine]), strict=True):
+            found.setdefault(one.route.name, []).append({figure: -rank, "loss": rank, **dict(one.judged)})
+    return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
+
+
+def _outcome(one: Trial, scored: Scored, validation: Mapping[str, float]) -> Outcome:
     written = one.route.written()
     return Outcome(
         name=one.route.name,
@@ -174,6 +212,6 @@ def _outcome(one: Trial, scored: Scored, validation: dict[str, float]) -> Outcom
         n=len(one.sealed),
         seconds=one.seconds,
         metrics=scored.metrics,
-        validation=validation,
+        validation={key: value for key, value in validation.items() if not np.isnan(value)},
         floor=one.route.floor,
     )

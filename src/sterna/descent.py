@@ -166,6 +166,18 @@ def answers(network: Network, feed: Feed, size: int, task: Task, classes: Sequen
     return np.concatenate([_filled(found[place], int(words[row]), outside) for row, place in enumerate(back)])
 
 
+@torch.no_grad()
+def features(network: Network, feed: Feed, size: int) -> np.ndarray:
+    """(n, d) float32 for all rows of a feed as the head reads them, in evaluation mode on clean inputs."""
+    was_training = network.training
+    network.eval()
+    device = next(network.head.parameters()).device
+    order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
+    found = [network(inputs.to(device)).features.float().cpu().numpy() for inputs in feed.inputs(order, size, -1)]
+    network.train(was_training)
+    return np.concatenate(found)[np.argsort(order, kind="stable")]
+
+
 def _each(output: Output, task: Task) -> list[np.ndarray]:
     """The answers of each item of a batch: (k,), or (w, k) for its words."""
     logits = output.logits.double().cpu().numpy()
@@ -193,7 +205,8 @@ def seen(batch: Batch, output: Output) -> Seen:
     kept = output.mask & batch.mask[:, : output.mask.shape[1]]
     labels, weights = batch.labels[:, : kept.shape[1]], batch.weights[:, None].expand(kept.shape)
     flat = replace(output, features=output.features[kept], logits=output.logits[kept], mask=None)
-    return Seen(Batch(batch.inputs, labels[kept], weights[kept]), flat)
+    places = None if batch.places is None else batch.places[:, None].expand(kept.shape)[kept]
+    return Seen(Batch(batch.inputs, labels[kept], weights[kept], places=places), flat)
 
 
 def epoch_order(count: int, size: int, generator: np.random.Generator, lengths: np.ndarray | None = None) -> np.ndarray:
@@ -211,6 +224,16 @@ def epoch_order(count: int, size: int, generator: np.random.Generator, lengths: 
         shuffled = order[: full * size].reshape(full, size)[generator.permutation(full)].ravel()
         order = np.concatenate([shuffled, order[full * size :]])
     return order[:-1] if count > size and count % size == 1 else order
+
+
+def repeated_order(
+    count: int, wanted: int, size: int, generator: np.random.Generator, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """(wanted,) positions out of `count`: shuffled epochs one after another, in batches of like length where known."""
+    found: list[np.ndarray] = []
+    while sum(map(len, found)) < wanted:
+        found.append(epoch_order(count, size, generator, lengths))
+    return np.concatenate(found)[:wanted] if found else np.zeros(0, dtype=np.int64)
 
 
 def balanced_order(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:

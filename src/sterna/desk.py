@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,8 @@ class Desk:
     report: Callable[[train.Progress], None] = lambda progress: None
     extracting: Callable[[int, int], None] | None = None
     notes: list[str] = field(default_factory=list)
+    criteria: tuple[Any, ...] = ()  # that judge an adaptation without labels of the target
+    twin: Encoder | None = None  # with the statistics of the unlabelled part, where it has its own
 
     def last(self) -> Desk:
         """The desk of the last fit, after everything is chosen: it learns from the validation examples too."""
@@ -80,6 +83,7 @@ class Tables:
     stored: dict[tuple[int, int, int], Activations] = field(default_factory=dict)  # by items, cut and view
     views: int = 0
     bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
+    twin: Tables | None = None  # of unlabelled examples, where these have statistics of their own
 
     def fill(self, phases: tuple[Phase, ...]) -> None:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
@@ -87,7 +91,7 @@ class Tables:
         lowest = itertools.accumulate((phase.cut for phase in phases), min)
         self.bases = dict(zip(phases, lowest, strict=True))
         wanted = sorted(set(self.bases.values()))
-        if not self.route.tune.pretrained or self.network.depth == 0:
+        if not self.route.pretrained or self.network.depth == 0:
             wanted = [cut for cut in wanted if cut == 0]
         self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
         # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
@@ -103,7 +107,7 @@ class Tables:
         if target.items is not shared:
             self._compute(target.items, cuts, ((0, None),), target.rows)
         views = [(number, self.augment) for number in range(1, self.views + 1)]
-        self._compute(target.items, cuts, views, target.rows)
+        self._compute(target.items, cuts, views, self._learnt(target))
 
     def half(self, phases: Sequence[Phase]) -> bool:
         """Whether training may run in bfloat16: for sequences, where the network was seen to agree in it and to gain.
@@ -125,29 +129,38 @@ class Tables:
         """The rows of the target's items that this seed needs, or None for all of them."""
         training = self.desk.training
         parts = [training.validation, self.desk.test]
-        parts += [training.target] if training.target.items is items else []
+        parts += [one for one in (training.target, training.unlabelled) if one is not None and one.items is items]
         rows = np.unique(np.concatenate([part.rows for part in parts]))
         return rows if 2 * len(rows) < len(items) else None
+
+    def _learnt(self, target: Table) -> np.ndarray:
+        """The rows of its items that training reads."""
+        unlabelled = self.desk.training.unlabelled
+        return target.rows if unlabelled is None else np.union1d(target.rows, unlabelled.rows)
 
     def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
         desk = self.desk
         found = desk.store.activations(self.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
         self.stored.update({(id(items), *key): value for key, value in found.items()})
 
-    def feeds(self, phase: Phase) -> tuple[Feed, Feed]:
-        """The training and validation inputs of a phase."""
-        training = self.desk.training
+    def feeds(self, phase: Phase) -> train.Parts:
+        """What a phase reads."""
+        training, others = self.desk.training, self.twin or self
+        found = train.Parts(self._moved(phase, training.target, True), self._moved(phase, training.validation, False))
+        if training.unlabelled is None:
+            return found
+        return replace(found, unlabelled=others._moved(phase, training.unlabelled, True))
+
+    def _moved(self, phase: Phase, table: Table, training: bool) -> Feed:
+        """The inputs of one table at the cut of a phase."""
         base = self.bases[phase]
-        feeds = self.feed(base, training.target, True), self.feed(base, training.validation, False)
-        if base == phase.cut:
-            return feeds
+        feed = self.feed(base, table, training)
         # Stages above `base` have moved in an earlier phase: what is stored of them is no longer true.
-        between = _Frozen(self.network, base, phase.cut)
-        return RunFeed(feeds[0], between), RunFeed(feeds[1], between)
+        return feed if base == phase.cut else RunFeed(feed, _Frozen(self.network, base, phase.cut))
 
     def feed(self, cut: int, table: Table, training: bool) -> Feed:
         """The inputs of one table at a cut under which nothing has moved."""
-        weights = self.desk.weights if training else ones(table)
+        weights = self.desk.weights if table is self.desk.training.target else ones(table)
         augment = self.augment if training else Augment()
         clean = self.stored.get((id(table.items), cut, 0))
         if clean is not None:

@@ -156,7 +156,8 @@ def _batches(
     """Inputs with their labels and weights, mixed when they are for training."""
     for positions, inputs in zip(_chunks(order, size), feed.inputs(order, size, epoch), strict=True):
         labels, mask = _labels(feed, positions)
-        batch = Batch(inputs, labels, torch.from_numpy(feed.weights[positions]), mask)
+        weights, places = (torch.from_numpy(one) for one in (feed.weights[positions], positions.astype(np.int64)))
+        batch = Batch(inputs, labels, weights, mask, places)
         yield mix(batch, classes) if mix else batch
 
 

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sterna import mixing, opening
+from sterna import mixing, opening, targeting
 from sterna.contracts import Task
-from sterna.errors import SpecError
+from sterna.errors import DataError, SpecError
 from sterna.records import Columns, Loaded, Split
 from sterna.settings import Settings
 from sterna.watching import Watch
 
 
-def opened(
-    data: str, source: str | Path | None, columns: Columns, settings: Settings, watch: Watch
-) -> tuple[Loaded, Loaded | None]:
-    """The target and its source, from two data sets or from the domains of one."""
+@dataclass(frozen=True)
+class Sides:
+    """What a person pointed at."""
+
+    data: str
+    source: str = ""  # labelled, to be mixed into the training part
+    target: str = ""  # to adapt to; `data` are then the source
+    labels: str = ""  # labelled examples of the target
+
+    @property
+    def others(self) -> dict[str, str]:
+        """All but the data, by the name of the option."""
+        return {"source": self.source, "target": self.target, "labels": self.labels}
+
+
+def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> tuple[Loaded, Loaded | None]:
+    """The target and its source, from two data sets or from the domains of one; one data set for an adaptation."""
+    data, source = sides.data, sides.source
+    if sides.target:
+        if source or settings.domain:
+            raise SpecError(
+                "--target names what to adapt to and DATA is its source; leave --source and --target-domain out."
+            )
+        return _crossed(sides, columns, watch), None
+    if sides.labels:
+        raise SpecError("--labels are some labels of a --target, got no target; name it.")
     loaded = _read(data, columns, watch, "checking the data")
     if settings.domain:
         if source:
@@ -29,7 +51,40 @@ def opened(
         target, others = mixing.by_domain(loaded, settings.domain)
         watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
         return target, others
-    return loaded, _read(str(source), columns, watch, "checking the source") if source else None
+    return loaded, _read(source, columns, watch, "checking the source") if source else None
+
+
+def _crossed(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
+    """A labelled source and the target of an adaptation, as one data set; see `targeting.joined`."""
+    target, labels = sides.target, sides.labels
+    source = _read(sides.data, columns, watch, "checking the data")
+    if columns.domain and target in source.domains.tolist():
+        other, source = mixing.by_domain(source, target)
+        watch.say(f"{len(other.table)} examples of the domain {target}, {len(source.table)} of all others.")
+    else:
+        other = _unlabelled(target, source, columns, watch)
+    few = _read(labels, columns, watch, "checking the labels") if labels else None
+    found = targeting.joined(source, other, few)
+    for finding in found.findings[len(source.findings) :]:
+        watch.say(finding.sentence)
+    return found
+
+
+def _unlabelled(target: str, source: Loaded, columns: Columns, watch: Watch) -> Loaded:
+    """The target, with labels only where they are the source's classes."""
+    try:
+        found = _read(target, replace(columns, task=columns.task or source.table.task), watch, "checking the target")
+    except DataError:
+        items, unreadable = opening.gather([target], source.table.items.modality)
+        left = f"; {len(unreadable)} cannot be read and are left out" if unreadable else ""
+        watch.say(f"{target}: {len(items)} examples without labels{left}.")
+        return targeting.plain(items, target)
+    try:
+        mixing.usable(found.table, source.table)
+    except DataError:
+        watch.say(f"The labels of {target} are none of the source's, so its examples count as unlabelled.")
+        return targeting.plain(found.table.items, target)
+    return found
 
 
 def _read(reference: str, columns: Columns, watch: Watch, what: str) -> Loaded:
@@ -48,7 +103,8 @@ def digest(loaded: Loaded) -> str:
     made = hashlib.blake2b(repr((table.task, table.classes)).encode(), digest_size=16)
     labels = np.concatenate(table.labels) if table.labels.dtype == object else table.labels
     made.update(np.ascontiguousarray(labels).tobytes())
-    for row in table.rows:
+    others = () if loaded.unlabelled is None else loaded.unlabelled.rows
+    for row in (*table.rows, *others):
         made.update(table.items.digest(int(row)).encode())
     return made.hexdigest()
 
@@ -67,6 +123,7 @@ def described(loaded: Loaded, related: Loaded | None, split: Split, task: Task, 
     counts = {
         name: dict(zip(table.classes, task.counts(table.labels[rows], len(table.classes)).tolist(), strict=True))
         for name, rows in parts.items()
+        if not (loaded.blind and name == "test")
     }
     findings = [{"kind": one.kind, "sentence": one.sentence, "items": list(one.items)} for one in loaded.findings]
     return {
@@ -79,5 +136,6 @@ def described(loaded: Loaded, related: Loaded | None, split: Split, task: Task, 
         "digest": digest(loaded),
         "findings": findings,
         "source": related.origin if related else None,
+        "target": None if loaded.unlabelled is None else len(loaded.unlabelled),
         "refit": len(split.train) + len(split.validation) <= settings.refit,
     }

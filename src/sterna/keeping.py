@@ -38,7 +38,8 @@ def keep(ran: Ran, folder: Path) -> None:
     else:
         estimators.save(ran.model, folder / shipping.ESTIMATOR)
     files.write_json(folder / "history.json", ran.history)
-    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes)})
+    judged = [[name, None if np.isnan(value) else value] for name, value in ran.judged]
+    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes), "judged": judged})
     for name in (CHECKPOINT, desk.LAST):
         (folder / name).unlink(missing_ok=True)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sterna import folder
 from sterna.errors import DataError, EncoderError, MissingPackageError
-from sterna.records import Columns, Encoder, Loaded
+from sterna.records import Columns, Encoder, Items, Loaded
 
 
 def open_data(
@@ -34,6 +34,22 @@ def open_data(
         ".tsv, .jsonl or .parquet with a column of labels, a CoNLL file, an .npz file, or a built-in set such as "
         "sklearn:digits."
     )
+
+
+def gather(given: Sequence[str], modality: str) -> tuple[Items, tuple[str, ...]]:
+    """Loose items without labels, and the names of those that cannot be read.
+
+    The first kind of data that can gather items of this modality does. Raises `DataError` where there are none.
+    """
+    for name in folder.names("data"):
+        reader = folder.module("data", name)
+        if modality in getattr(reader, "GATHERS", "").split():
+            several = (modality,) if " " in reader.GATHERS else ()
+            found: tuple[Items, tuple[str, ...]] = reader.gather(given, *several)
+            if not len(found[0]):
+                raise DataError(f"nothing to predict in {', '.join(given)}; give files, folders or patterns.")
+            return found
+    raise DataError(f"models of {modality} data cannot predict loose files; give a table that sterna fit reads.")
 
 
 def open_encoder(reference: str) -> Encoder:

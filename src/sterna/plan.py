@@ -39,13 +39,23 @@ class Route:
 
     @property
     def shallow(self) -> bool:
-        """Whether `tune` is a method of `shallow/`: on features or raw items, without stages that move."""
-        return hasattr(self.tune, "takes")
+        """Whether `tune` is a method on features or raw items, without stages that move."""
+        return hasattr(self.tune, "takes") or self.crosses
+
+    @property
+    def crosses(self) -> bool:
+        """Whether `tune` is a method of `adapt/`."""
+        return hasattr(self.tune, "adapt")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from weights or examples that are not the target's; a floor does not."""
+        return self.crosses or bool(self.tune.pretrained)
 
     @property
     def raw(self) -> bool:
         """Whether it needs no encoder."""
-        return self.shallow and self.tune.takes != "features"
+        return self.shallow and (not self.encoder if self.crosses else self.tune.takes != "features")
 
     def written(self) -> dict[str, str]:
         """Every part in the grammar, for results and fingerprints."""
@@ -83,22 +93,22 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     Raises `SpecError` for anything that cannot be understood, before any computation.
     """
     modality = subject.modality
-    encoders = _references(words.encoder) if words.encoder or modality != "row" else ()
-    tunes = [one for (one,) in _alternatives("tune", words.tune or ("" if words.method else TUNES), single=True)]
-    methods = [one for (one,) in _alternatives("shallow", words.method, single=True)] if words.method else []
-    losses = _alternatives("losses", words.loss or folder.load("tasks", subject.task)().loss)
-    _check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
-    common = _Common(_single("optimizer", words.optimizer), schedule(words.schedule))
+    encoders = references(words.encoder) if words.encoder or modality != "row" else ()
+    tunes = [one for (one,) in alternatives("tune", words.tune or ("" if words.method else TUNES), single=True)]
+    methods = [one for (one,) in alternatives("shallow", words.method, single=True)] if words.method else []
+    losses = alternatives("losses", words.loss or folder.load("tasks", subject.task)().loss)
+    check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
+    shared = common(words)
     augment = folder.resolve("augment", words.augment)
     _check_supervised(losses)
     found = []
     for encoder, tune, loss in itertools.product(encoders, tunes, losses):
         names = [encoder] if len(encoders) > 1 else []
         names += [repr(tune)] + ([spec.write(loss)] if len(losses) > 1 else [])
-        found.append(common.route(" / ".join(names), encoder, tune, loss, augment))
-    found = [route for route in found if route.tune.pretrained]
-    found += _shallow(common, methods, encoders)
-    floors = _floors(common, settings, subject, encoders, _plain(losses[0]), augment)
+        found.append(shared.route(" / ".join(names), encoder, tune, loss, augment))
+    found = [route for route in found if route.pretrained]
+    found += _shallow(shared, methods, encoders)
+    floors = _floors(shared, settings, subject, encoders, _plain(losses[0]), augment)
     if subject.helped:
         found += [replace(one, name=f"{one.name} with the source", floor=False) for one in floors if one.raw]
     found += _selecting(found, settings, subject)
@@ -202,7 +212,7 @@ def _example(cls: type) -> str:
 
 
 @dataclass(frozen=True)
-class _Common:
+class Common:
     """What all routes of a run share."""
 
     optimizer: Any
@@ -214,7 +224,12 @@ class _Common:
         return Route(name, encoder, tune, losses, augment, self.optimizer, self.schedule, floor)
 
 
-def _shallow(common: _Common, methods: Sequence[Any], encoders: Sequence[str]) -> list[Route]:
+def common(words: Words) -> Common:
+    """What all routes of a run share."""
+    return Common(_single("optimizer", words.optimizer), schedule(words.schedule))
+
+
+def _shallow(common: Common, methods: Sequence[Any], encoders: Sequence[str]) -> list[Route]:
     """Methods on the features of each encoder, and methods on raw items, once."""
     found = []
     for method in methods:
@@ -225,7 +240,7 @@ def _shallow(common: _Common, methods: Sequence[Any], encoders: Sequence[str]) -
 
 
 def _floors(
-    common: _Common,
+    common: Common,
     settings: Settings,
     subject: Subject,
     encoders: Sequence[str],
@@ -246,13 +261,14 @@ def _floors(
         (probe,) = folder.resolve("tune", "probe")
         reference = CLASSICAL[modality]
         found.append(common.route(reference.partition(":")[2], reference, probe, losses, (), floor=True))
-    for (method,) in _alternatives("shallow", SHALLOW[modality], single=True) if modality in SHALLOW else ():
+    for (method,) in alternatives("shallow", SHALLOW[modality], single=True) if modality in SHALLOW else ():
         if subject.task in method.tasks:
             found.append(common.route(repr(method).removesuffix("()"), "", method, (), (), floor=True))
     return found
 
 
-def _check_tasks(methods: Sequence[Any], task: str) -> None:
+def check_tasks(methods: Sequence[Any], task: str) -> None:
+    """Raises `SpecError` for a method that is not for this task."""
     for method in methods:
         tasks = getattr(method, "tasks", ())
         if tasks and task not in tasks:
@@ -274,9 +290,13 @@ def _check_supervised(losses: Sequence[tuple[Any, ...]]) -> None:
                 f"the objective '{spec.write(loss)}' never looks at the labels; add a term that does, such as "
                 f"--loss 'cross_entropy + {spec.write(loss)}'."
             )
+        blind = [term for term in loss if term.needs]
+        if blind:
+            raise SpecError(f"{blind[0]!r} adapts to a target without labels, got none; name it with --target.")
 
 
-def _references(written: Any) -> tuple[str, ...]:
+def references(written: Any) -> tuple[str, ...]:
+    """The encoders that commas separate. Raises `SpecError` for none."""
     given = written.split(",") if isinstance(written, str) else list(written or ())
     found = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
     if not found:
@@ -287,14 +307,14 @@ def _references(written: Any) -> tuple[str, ...]:
     return found
 
 
-def _alternatives(what: str, written: Any, single: bool = False) -> list[tuple[Any, ...]]:
+def alternatives(what: str, written: Any, single: bool = False) -> list[tuple[Any, ...]]:
     """The alternatives that commas separate, or the items of a list that holds them."""
     if written in ("", ()):
         return []
     if isinstance(written, str):
         found = [tuple(folder.build(what, call) for call in calls) for calls in spec.parse_alternatives(written)]
     elif isinstance(written, Sequence) and single:
-        found = [one for item in written for one in _alternatives(what, item, single=True)]
+        found = [one for item in written for one in alternatives(what, item, single=True)]
     else:
         found = [folder.resolve(what, written)]
     for one in found:

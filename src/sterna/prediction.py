@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from sterna import artifact, estimators, files, folder, reading
-from sterna.errors import DataError
+from sterna import artifact, estimators, files, folder, opening, reading
+from sterna.errors import EncoderError
 from sterna.records import Column, Encoder, Fitted, Items
 from sterna.shipping import ESTIMATOR
 
@@ -69,7 +70,7 @@ def predict(
     if (place / ESTIMATOR).is_file():
         return _by_estimator(place, given, show)
     fitted = artifact.load(place)
-    found, unreadable = _gathered(given, fitted.encoder.preparation.modality)
+    found, unreadable = opening.gather(given, fitted.encoder.preparation.modality)
     found = _aligned(found, getattr(fitted.encoder.preparation, "columns", ()))
     answers = _answers(fitted, found, show)
     task = folder.load("tasks", fitted.task)()
@@ -81,15 +82,36 @@ def predict(
 
 def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
     config = files.read_json(place / "config.json")
-    found, unreadable = _gathered(given, config["modality"])
+    found, unreadable = opening.gather(given, config["modality"])
     found = _aligned(found, [Column(name, kind) for name, kind in config["columns"]])
-    raw = [found.read(row, 0) for row in range(len(found))]
     classes, task = tuple(config["label_names"]), config["sterna"]["task"]
+    raw = _read(found, config.get("encoder"), show)
     answers = estimators.answers(estimators.load(place / ESTIMATOR), raw, task, len(classes))
     show(len(found), len(found))
     counts = [len(one) if task == "tag" else 1 for one in raw]
     words = _words(found, counts) if task == "tag" else ()
     return Predictions(_names(found, counts), classes, answers, unreadable, task, words)
+
+
+def _read(items: Items, encoder: Mapping[str, str] | None, show: Show) -> Any:
+    """What the estimator takes: raw items, or (n, d) features of the encoder that it was fitted behind.
+
+    Raises `EncoderError` where that encoder has other weights now.
+    """
+    if encoder is None:
+        return [items.read(row, 0) for row in range(len(items))]
+    opened = opening.open_encoder(encoder["reference"])
+    if opened.digest != encoder["digest"]:
+        raise EncoderError(
+            f"this model was fitted behind {encoder['reference']}, whose weights are others now; put them back, or fit "
+            "the model anew."
+        )
+    found = []
+    for frames in reading.frames(items, opened.preparation, np.arange(len(items)), size=CHUNK):
+        with torch.inference_mode():
+            found.append(opened.network.eval()(opened.preparation.tensor(frames)).features.float().numpy())
+        show(sum(map(len, found)), len(items))
+    return np.concatenate(found)
 
 
 def _aligned(found: Items, columns: Sequence[Column]) -> Items:
@@ -123,16 +145,3 @@ def _names(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
 def _words(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
     """The words that are answered for; those beyond what the network takes are not."""
     return tuple(word for row, count in enumerate(counts) for word in items.read(row, 0)[:count])
-
-
-def _gathered(given: Sequence[str], modality: str) -> tuple[Items, tuple[str, ...]]:
-    """The items of the first kind of data that can gather loose items of this modality."""
-    for name in folder.names("data"):
-        reader = folder.module("data", name)
-        if modality in getattr(reader, "GATHERS", "").split():
-            several = (modality,) if " " in reader.GATHERS else ()
-            found: tuple[Items, tuple[str, ...]] = reader.gather(given, *several)
-            if not len(found[0]):
-                raise DataError(f"nothing to predict in {', '.join(given)}; give files, folders or patterns.")
-            return found
-    raise DataError(f"models of {modality} data cannot predict loose files; give a table that sterna fit reads.")

@@ -128,6 +128,8 @@ class Loaded:
     findings: tuple[Finding, ...]
     origin: str  # what the person typed
     domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) names, or (0,) without domains
+    unlabelled: Table | None = None  # the target's examples without labels, where the others are a source's
+    blind: bool = False  # True: the labels of the test part are not known, and those of the table fill their places
 
 
 class Sealed:

@@ -118,13 +118,15 @@ def points(verdict: Verdict) -> str:
 
 
 def _row(summary: Summary, shipped: str, primary: str, shown: Sequence[str], spread: bool) -> tuple[str, ...]:
-    figure = summary.metrics[primary]
+    figure = summary.metrics.get(primary)
+    measured = ("-", "-")
+    if figure is not None:
+        measured = (f"{100 * figure.value:.1f} %", f"{100 * figure.low:.1f} to {100 * figure.high:.1f}")
     marks = [mark for mark, holds in (("floor", summary.floor), ("ships", summary.name == shipped)) if holds]
     return (
         summary.name,
-        f"{100 * figure.value:.1f} %",
-        f"{100 * figure.low:.1f} to {100 * figure.high:.1f}",
-        *([f"{100 * summary.spreads[primary]:.1f}"] if spread else []),
+        *measured,
+        *([f"{100 * summary.spreads[primary]:.1f}" if figure else "-"] if spread else []),
         *(_number(summary.metrics[name].value) if name in summary.metrics else "-" for name in shown),
         f"{summary.seconds:.1f}",
         ", ".join(marks),

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from sterna import augmenting, descent, estimators, folder, train
-from sterna.contracts import Examples, Feed, Given, Linear
+from sterna import augmenting, crossing, descent, domainwise, estimators, folder, train
+from sterna.contracts import Adapted, Examples, Feed, Given, Linear
 from sterna.desk import LONG, Desk, Tables, ones
-from sterna.errors import EncoderError, SpecError
+from sterna.desk import features as encoded
+from sterna.crossing import Across, Domains
+from sterna.errors import DataError, EncoderError, SpecError, TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Phase, Setting, Table
+from sterna.records import Augment, Encoder, Phase, Setting, Table, Training
+from sterna.rows import Standardised
 
 CHUNK = 256  # rows predicted at a time
 
@@ -32,6 +36,7 @@ class Ran:
     seconds: float
     history: list[dict[str, Any]]
     notes: tuple[str, ...]
+    judged: crossing.Values = ()  # by criteria that need no label of the target, where there is one to adapt to
 
 
 def run(route: Route, desk: Desk) -> Ran:
@@ -45,10 +50,11 @@ def run(route: Route, desk: Desk) -> Ran:
     validation = first.answer(desk.training.validation)
     if desk.whole is not None:
         last = _made(_settled(route, first.model), desk.last(), first.choices)
-    test = last.answer(desk.test)
+    test = (last.across or last.answer)(desk.test)
+    judged = crossing.judged(first.look(), desk.criteria) if first.look else ()
     notes = tuple(dict.fromkeys((*first.notes, *last.notes)))
     entries = first.entries + ([{**one, "last": True} for one in last.entries] if last is not first else [])
-    return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes)
+    return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes, judged)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class _Made:
     choices: train.Choices
     entries: list[dict[str, Any]]  # of the history
     notes: Sequence[str]
+    across: Callable[[Table], np.ndarray] | None = None  # of the target, where it is answered otherwise than the source
+    look: Callable[[], Adapted] | None = None  # both domains as criteria see them, where there are two
 
 
 def _settled(route: Route, model: Any) -> Route:
@@ -68,24 +76,102 @@ def _settled(route: Route, model: Any) -> Route:
 
 
 def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
+    if route.crosses:
+        return _crossed(route, desk)
     if desk.encoder is None:
         return _raw(route, desk)
     encoder = fitted(desk.encoder, desk.training.target)
     desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
+    if any(loss.needs == "statistics" for loss in route.losses):
+        desk = _by_domain(desk)
     desk, scale = _standardised(desk)
-    network = start(route, encoder, desk).to(_device())
+    assert desk.encoder is not None
+    network = start(route, desk.encoder, desk).to(_device())
     history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
-    network.move_from(history.low)
     if scale is not None:
-        scale.fold(network)
-    suffix, classes = network.suffix(history.low), desk.training.classes
-    size = LONG if encoder.preparation.ragged else CHUNK
+        scale.fold(network)  # a twin shares the head
+    ways = [_Way(network, history.tables, history.low)]
+    if history.tables.twin is not None:
+        ways.append(_Way(history.tables.twin.network, history.tables.twin, history.low))
+    for way in ways:
+        way.network.move_from(history.low)
+    look = partial(_look, desk, *ways) if desk.training.unlabelled is not None else None
+    return _Made(
+        ways[-1].network, ways[0].answers, history.choices, history.entries, desk.notes, ways[-1].answers, look
+    )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the examples of one domain go through a trained network."""
+
+    network: Network
+    tables: Tables
+    low: int  # the number of stages that never moved
+
+    @property
+    def _size(self) -> int:
+        return LONG if self.tables.encoder.preparation.ragged else CHUNK
+
+    def answers(self, table: Table) -> np.ndarray:
+        """(n, k) of all items, or of all words."""
+        desk, suffix = self.tables.desk, self.network.suffix(self.low)
+        feed = self.tables.feed(self.low, table, training=False)
+        return descent.answers(suffix, feed, self._size, desk.task, desk.training.classes)
+
+    def features(self, table: Table) -> np.ndarray:
+        """(n, d) as the head reads them."""
+        return descent.features(self.network.suffix(self.low), self.tables.feed(self.low, table, False), self._size)
+
+
+def _look(desk: Desk, *ways: _Way) -> Adapted:
+    """Held-out examples of the source, and the target, as a trained network sees them."""
+    held, target = desk.training.validation, desk.training.unlabelled
+    assert target is not None
+    sides = ways[0].features(held), ways[-1].features(target)
+    return crossing.seen(sides, (ways[0].answers(held), ways[-1].answers(target)), held.labels, desk.seed)
+
+
+def _by_domain(desk: Desk) -> Desk:
+    """The desk with statistics of the training part in the encoder, and of the unlabelled part in its twin."""
+    training = desk.training
+    assert desk.encoder is not None
+    assert training.unlabelled is not None
+    own, twin = (domainwise.estimated(desk.encoder, part, desk.seed) for part in (training.target, training.unlabelled))
+    return replace(desk, encoder=own, twin=twin)
+
+
+def _crossed(route: Route, desk: Desk) -> _Made:
+    """A method of `adapt/` on the features of a frozen encoder, or on standardised columns."""
+    training = desk.training
+    assert training.unlabelled is not None
+    encoding = None
+    if desk.encoder is None:
+        encoding = Standardised(getattr(training.target.items, "columns", ())).fit(_items(training.target))
+
+    def features(table: Table) -> np.ndarray:
+        if encoding is not None:
+            return encoding.transform(_items(table))
+        assert desk.encoder is not None
+        return encoded(desk.encoder, table, desk.store, desk.extracting).double().numpy()
+
+    places = {int(row): place for place, row in enumerate(training.unlabelled.rows)}
+    known = np.array([places.get(int(row), -1) for row in training.target.rows], dtype=np.int64)
+    parts = [features(part) for part in (training.target, training.validation, training.unlabelled)]
+    classes = len(training.classes) if training.target.task == "classify" else 0
+    scale = crossing.Scale.of(parts[0], parts[2])
+    train_part, held, target = (scale(part) for part in parts)
+    labels = training.target.labels, training.validation.labels
+    try:
+        found = crossing.crossed(route.tune, Domains(train_part, held, target, labels, known, classes, desk.seed))
+    except DataError as error:
+        raise TrainingError(str(error)) from error
+    model = Across(encoding, scale, found.model)
 
     def answer(table: Table) -> np.ndarray:
-        feed = history.tables.feed(history.low, table, training=False)
-        return descent.answers(suffix, feed, size, desk.task, classes)
+        return model.on(features(table)).reshape(len(table), -1)
 
-    return _Made(network, answer, history.choices, history.entries, desk.notes)
+    return _Made(model, answer, (), [], [*desk.notes, *found.model.notes], look=lambda: found.adapted)
 
 
 def check(route: Route, encoder: Encoder, table: Table, helped: bool) -> None:
@@ -151,7 +237,7 @@ def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
     classes = desk.training.classes
     with torch.random.fork_rng():
         torch.manual_seed(derive(desk.seed, "network"))
-        if not route.tune.pretrained and not route.shallow:
+        if not route.pretrained and not route.shallow:
             return encoder.fresh().with_head(len(classes), {})
         rows = matching_rows(classes, encoder.source_classes)
         if rows:
@@ -203,8 +289,11 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
     augment = augmenting.combine([part.build() for part in route.augment], _written(route))
     tables = Tables(route, desk, network, augment)
+    if desk.twin is not None:
+        tables.twin = _twin(route, desk, network, augment)
+        tables.twin.fill(phases)
     tables.fill(phases)
-    target = desk.training.target
+    target, unlabelled = desk.training.target, desk.training.unlabelled
     own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
     recipe = train.Recipe(
         phases,
@@ -216,15 +305,27 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
         target.task,
         desk.fingerprint,
         own,
-        paces=(tables.encoder.head_pace, tables.encoder.pace if route.tune.pretrained else 1.0),
+        paces=(tables.encoder.head_pace, tables.encoder.pace if route.pretrained else 1.0),
         half=tables.half(phases),
         settled=settled,
+        blind=unlabelled is not None,
     )
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
-    setting = Setting(network, counts, target.classes, many)
-    trained = train.train(network, recipe, tables.feeds, setting, place=desk.place, report=desk.report)
+    setting = Setting(network, counts, target.classes, many, 0 if unlabelled is None else len(unlabelled))
+    twin = tables.twin.network if tables.twin else None
+    trained = train.train(network, recipe, tables.feeds, setting, twin=twin, place=desk.place, report=desk.report)
     return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
+
+
+def _twin(route: Route, desk: Desk, network: Network, augment: Augment) -> Tables:
+    """The inputs of unlabelled examples, through the same weights with statistics of their own."""
+    assert desk.twin is not None
+    assert desk.training.unlabelled is not None
+    part = desk.training.unlabelled
+    training = Training(part, part.take(np.zeros(0, dtype=np.int64)))
+    other = replace(desk, encoder=desk.twin, twin=None, training=training, weights=ones(part))
+    return Tables(route, other, domainwise.tied(network, desk.twin.network), augment)
 
 
 def _features(route: Route, desk: Desk, network: Network) -> _History:

@@ -34,6 +34,9 @@ class Settings:
         "the best share of the source by gradient, similarity or importance (best:0.5:gradient), as routes of their "
         "own beside the whole source",
     )
+    criterion: str = option(
+        "", "by which adaptations are chosen without labels of the target, a sum; by default those that did best"
+    )
     margin: float = option(0.005, "a gain within this is called equivalent (0.005 = half a point)", Range(0, 0.2))
     refit: int = option(
         500,

@@ -10,7 +10,7 @@ from typing import Any
 
 from sterna import artifact, files, reading
 from sterna.card import Shipped, card
-from sterna.records import Fitted, Table
+from sterna.records import Encoder, Fitted, Table
 from sterna.result import Result
 
 EXAMPLES = 8  # items on which a saved model must agree with the one in memory
@@ -46,12 +46,16 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     artifact.save(fitted, place / "model", preparation.tensor(frames), card(about, result), facts)
 
 
-def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> None:
-    """Write `place/model` for a route without a network: the estimator, what it takes and what it answers."""
+def ship_estimator(kept: Path, table: Table, place: Path, result: Result, encoder: Encoder | None = None) -> None:
+    """Write `place/model` for a route without a network: the estimator, what it takes and what it answers.
+
+    `encoder`: whose features it takes. It is named with its digest and not copied.
+    """
     items = table.items
     config = {
         "library": "scikit-learn",
         "modality": items.modality,
+        "encoder": None if encoder is None else {"reference": encoder.reference, "digest": encoder.digest},
         "columns": [[column.name, column.kind] for column in getattr(items, "columns", ())],
         "label_names": list(table.classes),
         "sterna": {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence},
@@ -60,7 +64,7 @@ def ship_estimator(kept: Path, table: Table, place: Path, result: Result) -> Non
     model.mkdir(parents=True, exist_ok=True)
     files.write_bytes(model / ESTIMATOR, (kept / ESTIMATOR).read_bytes())
     names = [column.name for column in getattr(items, "columns", ())]
-    about = Shipped("", "scikit-learn", HOW["scikit-learn"], items.modality, names)
+    about = Shipped(encoder.reference if encoder else "", "scikit-learn", HOW["scikit-learn"], items.modality, names)
     files.write_text(model / "README.md", card(about, result))
     files.write_json(model / "config.json", config)
 

@@ -80,7 +80,7 @@ def rank(
     chosen, watch, sizes = plan.settings(settings), watch or Watch(), sizes or Sizes()
     names = references(encoder, least=1 if source else 2)
     methods, earlier = _methods(score), _Earlier.read(history, str(data))
-    loaded, _ = intake.opened(str(data), None, columns or Columns(), chosen, watch)
+    loaded, _ = intake.opened(intake.Sides(str(data)), columns or Columns(), chosen, watch)
     asked = appraisal.asked(loaded, chosen, sizes, methods)
     related = sources.opened(source, columns or Columns(), asked.table, watch) if source else {}
     place = Path(out) if out else Path("runs") / f"{Path(str(data)).stem}-rank"

@@ -61,7 +61,7 @@ def opened(written: Any, columns: Columns, target: Table, watch: Watch) -> dict[
         )
     found = {}
     for name in dict.fromkeys(one.strip() for one in given if one.strip()):
-        loaded, _ = intake.opened(name, None, columns, Settings(), watch)
+        loaded, _ = intake.opened(intake.Sides(name), columns, Settings(), watch)
         kind = loaded.table.items.modality
         if loaded.table.task != "classify" or kind != target.items.modality:
             raise DataError(

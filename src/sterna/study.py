@@ -16,7 +16,9 @@ import numpy as np
 from safetensors.torch import load_file
 
 from sterna import (
+    across,
     command,
+    crossing,
     curve,
     desk,
     files,
@@ -61,6 +63,8 @@ def fit(
     optimizer: Any = "adamw",
     schedule: Any = "",
     source: str | Path | None = None,
+    target: str | Path | None = None,
+    labels: str | Path | None = None,
     columns: Columns | None = None,
     out: str | Path | None = None,
     settings: Settings | str = "",
@@ -82,6 +86,9 @@ def fit(
         optimizer: one of sgd, momentum, adagrad, rmsprop, adam, adamw, with options.
         schedule: `"epochs=30, patience=5"`; see `sterna.schedule.Schedule`.
         source: a related labelled data set, mixed into the training part of the routes but not of the floors.
+        target: data to adapt to, with or without labels, or with a column of domains the name of one; `data` are then
+            the source. Labels of the target are looked at once, at the end.
+        labels: a data set of some labelled examples of the target, which are learnt from.
         columns: which columns of a table mean what, and the task; what is empty is found by looking.
         out: the folder of the run, `runs/<name of the data>` by default. The same call on the same folder goes on
             where it was interrupted; a finished run is read back.
@@ -95,10 +102,12 @@ def fit(
     """
     chosen, watch = plan.settings(settings), watch or Watch()
     plan.schedule(schedule)
-    loaded, related = intake.opened(str(data), source, columns or Columns(), chosen, watch)
+    sides = intake.Sides(str(data), *(str(one) if one else "" for one in (source, target, labels)))
+    loaded, related = intake.opened(sides, columns or Columns(), chosen, watch)
     table = loaded.table
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
-    routes = plan.routes(words, chosen, Subject(table.items.modality, table.task, related is not None))
+    subject = Subject(table.items.modality, table.task, related is not None)
+    routes = plan.routes(words, chosen, subject) if loaded.unlabelled is None else across.routes(words, subject)
     mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / keeping.slug(_called(Path(str(data))))
     finished = keeping.finished(place, mark)
@@ -110,14 +119,14 @@ def fit(
         for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
     }
     # Features without weights have nothing that could start at random.
-    routes = tuple(one for one in routes if one.raw or one.tune.pretrained or route.weighs(encoders[one.encoder]))
+    routes = tuple(one for one in routes if one.raw or one.pretrained or route.weighs(encoders[one.encoder]))
     for one in routes:
         if not one.raw:
-            route.check(one, encoders[one.encoder], table, related is not None)
+            route.check(one, encoders[one.encoder], table, related is not None or loaded.unlabelled is not None)
     for reference, opened in encoders.items():
         for note in opened.notes:
             watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
-    line = command.written(str(data), vars(words), source, columns, chosen)
+    line = command.written(sides.data, {**vars(words), **sides.others}, columns, chosen)
     entries = [one.written() for one in routes]
     files.write_json(place / keeping.PLAN, {"fingerprint": mark, "command": line, "routes": entries})
     study = Study(loaded, related, routes, encoders, chosen, place, mark, store or Store(), watch)
@@ -153,7 +162,8 @@ class Study:
         for needed, floor in (("route", False), ("floor", True)):
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(self.warnings))
-        lost = losing(trials, self.task, self.loaded.table.classes) if self.settings.mitigate else None
+        gentle = self.settings.mitigate and self.loaded.unlabelled is None
+        lost = losing(trials, self.task, self.loaded.table.classes) if gentle else None
         table = self.loaded.table
         subject = Subject(table.items.modality, table.task, self.related is not None)
         gentler = plan.mitigations(self.routes, lost, subject) if lost else ()
@@ -189,11 +199,12 @@ class Study:
         domains = domains if len(domains) else np.full(len(labels), "")
         for seed in range(self.settings.seeds):
             split = self._split(seed, share)
-            sealed, judged = Sealed(labels[split.test]), labels[split.validation]
+            sealed = Sealed(labels[:0] if self.loaded.blind else labels[split.test])
+            known = labels[split.validation]
             for chosen in routes:
                 ran = self._run(chosen, seed, split, share)
                 if ran is not None:
-                    trials.append(Trial(chosen, seed, *ran, judged, split.test, sealed, domains[split.test]))
+                    trials.append(Trial(chosen, seed, *ran, known, split.test, sealed, domains[split.test]))
         return trials
 
     def _ship(self, conclusion: Conclusion, trials: list[Trial], points: tuple[CurvePoint, ...]) -> Result:
@@ -215,8 +226,9 @@ class Study:
         split = self._split(chosen.seed)
         table = self.loaded.table
         held = table.take(split.test)
-        if chosen.route.raw:
-            shipping.ship_estimator(self._folder(chosen.route, chosen.seed), held, self.place, result)
+        if chosen.route.raw or chosen.route.crosses:
+            encoder = self.encoders.get(chosen.route.encoder)
+            shipping.ship_estimator(self._folder(chosen.route, chosen.seed), held, self.place, result, encoder)
         else:
             shipping.ship(self._fitted(chosen.route, chosen.seed), held, self.place, result)
         names = [table.items.name(int(row)) for row in held.rows]
@@ -241,7 +253,7 @@ class Study:
         if chosen.route.raw:
             return Finished(*told, self._drawn_by(split), source=source)
         fitted = self._fitted(chosen.route, chosen.seed)
-        random = not chosen.route.tune.pretrained and not chosen.route.shallow
+        random = not chosen.route.pretrained and not chosen.route.shallow
         return Finished(*told, fitted.encoder, fitted.network, source, random)
 
     def _drawn_by(self, split: Split) -> Encoder | None:
@@ -287,8 +299,8 @@ class Study:
 
     def _run(
         self, chosen: Route, seed: int, split: Split, share: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """Test probabilities, validation probabilities and seconds of one route; None when it cannot be trained."""
+    ) -> tuple[np.ndarray, np.ndarray, float, crossing.Values] | None:
+        """Test and validation answers, seconds and what criteria say of one route; None when it cannot be trained."""
         folder = self._folder(chosen, seed, share)
         done = folder / "done.json"
         if not done.exists():
@@ -303,7 +315,8 @@ class Study:
         kept = files.read_json(done)
         for note in kept["notes"]:
             self._warn(f"{chosen.name}: {note}")
-        return (*keeping.answers(folder), float(kept["seconds"]))
+        judged = tuple((name, float("nan") if value is None else float(value)) for name, value in kept["judged"])
+        return (*keeping.answers(folder), float(kept["seconds"]), judged)
 
     def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table
@@ -314,7 +327,7 @@ class Study:
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         return Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
-            Training(target, table.take(split.validation)),
+            Training(target, table.take(split.validation), self.loaded.unlabelled),
             test,
             weights,
             seed,
@@ -325,6 +338,7 @@ class Study:
             fingerprint=self.mark,
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
+            criteria=crossing.criteria(self.settings.criterion),
         )
 
     def _learnt(self, rows: np.ndarray, each: np.ndarray) -> tuple[Table, np.ndarray]:

@@ -24,7 +24,7 @@ from sterna.contracts import Feed, Task
 from sterna.errors import TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, copied_state
-from sterna.records import Batch, Output, Phase, Setting, Step, Term
+from sterna.records import Batch, Output, Phase, Seen, Setting, Step, Term
 from sterna.schedule import Schedule
 from sterna.spec import name_of
 
@@ -53,6 +53,7 @@ class Recipe:
     paces: tuple[float, float] = (1.0, 1.0)  # factors on the rate of the head and of the stages
     half: bool = False  # forward passes in bfloat16 where torch holds that safe; weights and steps stay float32
     settled: Choices = ()  # the choices of a run on fewer examples; nothing is judged then
+    blind: bool = False  # the validation part is of another domain than the target: descent keeps its last weights
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,16 @@ class Trained:
     choices: Choices  # of each phase: its number of epochs, or the penalties of the head
 
 
-Feeds = Callable[[Phase], tuple[Feed, Feed]]  # phase -> training and validation inputs at its cut
+@dataclass(frozen=True)
+class Parts:
+    """What a phase reads, all at its cut."""
+
+    training: Feed
+    validation: Feed
+    unlabelled: Feed | None = None  # of the target, beside a training part of another domain
+
+
+Feeds = Callable[[Phase], Parts]
 
 
 @dataclass
@@ -90,6 +100,7 @@ class _Run:
     place: Path | None
     report: Callable[[Progress], None]
     saved: float = 0.0
+    twin: Network | None = None  # see `train`
     moving: Callable[[], dict[str, dict[str, Tensor]]] | None = None  # the optimizer's state in the phase under way
 
     @property
@@ -114,6 +125,7 @@ def train(
     feeds: Feeds,
     setting: Setting,
     *,
+    twin: Network | None = None,
     place: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
@@ -123,6 +135,8 @@ def train(
         network: starts at its source weights (or random ones), with the target's head.
         feeds: the training and validation inputs at a phase's cut.
         setting: what the losses may know beforehand.
+        twin: the network as unlabelled examples meet it, where these have statistics of their own: it shares all
+            weights with `network`. By default `network` itself.
         place: the checkpoint file; an interrupted run goes on from it.
 
     Raises `TrainingError` when the loss stops being a number.
@@ -131,20 +145,22 @@ def train(
         # Before a checkpoint is loaded: terms anchor to the start of the run, not to where it was interrupted.
         terms = [loss.build(setting) for loss in recipe.losses]
     state = checkpoint.load(place, recipe.fingerprint) if place else None
-    run = _Run(network, recipe, terms, setting, state or State(), place, report, time.monotonic())
+    run = _Run(network, recipe, terms, setting, state or State(), place, report, time.monotonic(), twin)
     if state is not None:
         network.load_state_dict(state.weights)
         _terms_module(terms).load_state_dict(state.terms)
     for phase in recipe.phases[run.state.phase :]:
-        training, validation = feeds(phase)
+        parts = feeds(phase)
+        if twin is not None:
+            twin.move_from(phase.cut, phase.batch_norm)
         if phase.solver == "logistic":
-            choice = _solve(run, phase, training, validation)
+            choice = _solve(run, phase, parts.training, parts.validation)
         elif phase.solver == "interpolation":
-            choice = _interpolate(run, phase, validation)
+            choice = _interpolate(run, phase, parts.validation)
         else:
             if not run.state.anchor and any(later.solver == "interpolation" for later in recipe.phases):
                 run.state.anchor = copied_state(network)
-            choice = _descend(run, phase, training, validation)
+            choice = _descend(run, phase, parts)
         run.state.next_phase(choice)
         run.keep()
     network.eval()
@@ -165,17 +181,19 @@ def _solve(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple[f
     return found.penalties
 
 
-def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple[float, ...]:
+def _descend(run: _Run, phase: Phase, parts: Parts) -> tuple[float, ...]:
     """One phase of gradient descent with early stopping; ends on the best weights it saw, its start included.
 
-    Returns the number of epochs that those have seen. Where that is settled, it is what the phase runs for.
+    Returns the number of epochs that those have seen. Where that is settled, it is what the phase runs for. A blind
+    run ends on its last weights.
     """
+    training = parts.training
     network, schedule, state = run.network, run.recipe.schedule, run.state
     network.move_from(phase.cut, phase.batch_norm)
     suffix = network.suffix(phase.cut)
     with _fenced(derive(run.recipe.seed, phase.name, "terms")):
         terms = [loss.build(run.setting) for loss in run.recipe.own[phase.loss]] if phase.loss else run.terms
-    judged = not phase.loss and not run.settled
+    judged = not (phase.loss or run.settled or run.recipe.blind)
     size = _batch_size(run, phase, training, suffix)
     names = descent.named([*network.named_parameters(), *_terms_module(run.terms).named_parameters("term")])
     optimizer = _optimizer(run, phase)
@@ -186,14 +204,14 @@ def _descend(run: _Run, phase: Phase, training: Feed, validation: Feed) -> tuple
         epochs = max(1, round(phase.steps / max(1, len(training) // size)))
     last = int(run.settled[0]) if run.settled and not phase.loss else epochs
     if judged and state.best is None:
-        _judge(run, suffix, validation, size)
+        _judge(run, suffix, parts.validation, size)
     while state.epoch < last and (state.waited < patience or not judged):
         order = _order(run, phase, training, size)
         with _fenced(derive(run.recipe.seed, phase.name, state.epoch)):
-            loss = _epoch(run, suffix, training, optimizer, _Pass(phase, terms, order, size, epochs))
+            loss = _epoch(run, suffix, parts, optimizer, _Pass(phase, terms, order, size, epochs))
         state.epoch += 1
         if judged:
-            _judge(run, suffix, validation, size)
+            _judge(run, suffix, parts.validation, size)
         _note(run, phase, loss, epochs, judged)
         run.keep()
     if judged:
@@ -248,40 +266,50 @@ class _Pass:
     epochs: int
 
 
-def _epoch(run: _Run, suffix: Network, training: Feed, optimizer: torch.optim.Optimizer, one: _Pass) -> float:
+def _epoch(run: _Run, suffix: Network, parts: Parts, optimizer: torch.optim.Optimizer, one: _Pass) -> float:
     """One pass over the training feed; returns the mean objective."""
     suffix.train()
-    schedule, state = run.recipe.schedule, run.state
+    schedule, state, training = run.recipe.schedule, run.state, parts.training
     device = next(suffix.head.parameters()).device
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = -(-len(one.order) // one.size)
     total = 0.0
     # Batches that are balanced by class hold items of any length.
     forward = partial(descent.by_length, suffix) if one.phase.loss and training.lengths is not None else suffix
+    others = _others(run, one, parts.unlabelled, steps)
     for number, batch in enumerate(training.batches(one.order, one.size, state.epoch, mixed=not one.phase.loss)):
         progress = (state.epoch * steps + number) / (one.epochs * steps)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule.factor(progress + 0.5 / (one.epochs * steps))
-        loss = _step(run, forward, _on(device, batch), optimizer, one.terms, progress)
+        step = Step(_seen(run, forward, _on(device, batch)), run.network, progress, next(others, None))
+        loss = _step(run, step, optimizer, one.terms)
         total += loss * len(batch.labels)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     return total / max(len(one.order), 1)
 
 
-def _step(
-    run: _Run,
-    forward: Callable[[Tensor], Output],
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    terms: Sequence[Term],
-    progress: float,
-) -> float:
-    """Forward, the sum of the addends, backward, one step; returns the objective."""
+def _others(run: _Run, one: _Pass, unlabelled: Feed | None, steps: int) -> Iterator[Seen]:
+    """What the network makes of batches of the unlabelled part, one for each step; they begin anew where they end."""
+    if unlabelled is None:
+        return
+    suffix = (run.twin or run.network).suffix(one.phase.cut).train()
+    device = next(suffix.head.parameters()).device
+    generator = np.random.default_rng(derive(run.recipe.seed, one.phase.name, "unlabelled", run.state.epoch))
+    size = min(one.size, len(unlabelled))
+    order = descent.repeated_order(len(unlabelled), steps * size, size, generator, unlabelled.lengths)
+    for batch in unlabelled.batches(order, size, run.state.epoch, mixed=False):
+        yield _seen(run, suffix, _on(device, batch))
+
+
+def _seen(run: _Run, forward: Callable[[Tensor], Output], batch: Batch) -> Seen:
     with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=run.recipe.half):
         output = forward(batch.inputs)
-    output = replace(output, features=output.features.float(), logits=output.logits.float())
-    step = Step(descent.seen(batch, output), run.network, progress)
+    return descent.seen(batch, replace(output, features=output.features.float(), logits=output.logits.float()))
+
+
+def _step(run: _Run, step: Step, optimizer: torch.optim.Optimizer, terms: Sequence[Term]) -> float:
+    """The sum of the addends, backward, one step; returns the objective."""
     objective = torch.stack([term(step).float() for term in terms]).sum()
     value = float(objective.detach())
     if not np.isfinite(value):
@@ -348,7 +376,8 @@ def _example(feed: Feed, suffix: Network) -> Tensor:
 
 def _on(device: torch.device, batch: Batch) -> Batch:
     mask = None if batch.mask is None else batch.mask.to(device)
-    return Batch(batch.inputs.to(device), batch.labels.to(device), batch.weights.to(device), mask)
+    places = None if batch.places is None else batch.places.to(device)
+    return Batch(batch.inputs.to(device), batch.labels.to(device), batch.weights.to(device), mask, places)
 
 
 def _terms_module(terms: Sequence[Term]) -> nn.ModuleList:

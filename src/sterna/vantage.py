@@ -45,7 +45,9 @@ def opened(references: Sequence[str], columns: Columns, watch: Watch) -> Seen:
 
     Raises `DataError` where they hold other kinds of items, tags of words, or tables without a column in common.
     """
-    once = {name: intake.opened(name, None, columns, Settings(), watch)[0] for name in dict.fromkeys(references)}
+    once = {
+        name: intake.opened(intake.Sides(name), columns, Settings(), watch)[0] for name in dict.fromkeys(references)
+    }
     loaded = [once[name] for name in references]
     first = loaded[0].table
     for reference, one in zip(references, loaded, strict=True):

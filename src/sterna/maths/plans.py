@@ -44,11 +44,15 @@ class Cost:
     median: float  # of the costs, in that unit, as estimated
     classes: np.ndarray  # (n,) int64 class numbers; 0 where there are none
     extra: np.ndarray  # (k, m) added for each class; (0, m): nothing
+    squares: np.ndarray | None = None  # (n, m) squared distances where they were all made for the unit
 
     def block(self, rows: slice | np.ndarray) -> np.ndarray:
         """(r, m) a new array."""
-        found = squared_distances(self.source[rows], self.target)
-        found *= found.dtype.type(1 / self.unit)
+        if self.squares is not None:
+            found = self.squares[rows] * (1 / self.unit)
+        else:
+            found = squared_distances(self.source[rows], self.target)
+            found *= found.dtype.type(1 / self.unit)
         if len(self.extra):
             found += self.extra[self.classes[rows]]
         return found
@@ -61,8 +65,8 @@ class Cost:
     def part(self, rows: np.ndarray, columns: np.ndarray) -> Cost:
         """The cost of some rows of the source beside some of the target."""
         extra = self.extra[:, columns]
-        return replace(
-            self, source=self.source[rows], target=self.target[columns], classes=self.classes[rows], extra=extra
+        return Cost(
+            self.source[rows], self.target[columns], self.unit, self.median, self.classes[rows], extra, squares=None
         )
 
     def charged(self, extra: np.ndarray) -> Cost:
@@ -86,7 +90,8 @@ def cost(method: str, source: np.ndarray, target: np.ndarray, normalise: str, se
     )
     middle = float(np.median(some)) or float(some.mean()) or 1.0
     unit = {"none": 1.0, "median": middle, "max": float(some.max()) or 1.0}[normalise]
-    return Cost(left, right, unit, middle / unit, np.zeros(n, dtype=np.int64), np.zeros((0, m), dtype=kind))
+    classes, extra = np.zeros(n, dtype=np.int64), np.zeros((0, m), dtype=kind)
+    return Cost(left, right, unit, middle / unit, classes, extra, some if some.shape == (n, m) else None)
 
 
 def classed(made: Cost, labels: Labels, classes: int, known: np.ndarray, known_labels: Labels) -> Cost:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
 
 from sterna.maths.kernels import gaussian, median_of, squared_distances
 from sterna.maths.memory import check
@@ -25,6 +26,7 @@ from sterna.maths.subspaces import pieces, signs
 
 WIDEST = 2048  # features up to which the linear kernel needs no landmarks
 _EPS = np.finfo(np.float64).eps
+_LANCZOS, _FEW = 400, 10  # size from which a tenth of the eigenvectors or fewer are found without all the others
 _LOST = 1e-10  # of the largest eigenvalue of a kernel: directions below it are left out
 
 
@@ -218,7 +220,7 @@ class Solver:
         changed = side * ((values**2 + penalty) ** -0.5 - penalty**-0.5)
         once = penalty**-0.5 * self.objective + changed @ (side.T @ self.objective)
         whole = penalty**-0.5 * once + (once @ side) @ changed.T
-        vectors = _largest(eigh((whole + whole.T) / 2, subset_by_index=self._last(most)))
+        vectors = _largest(_leading((whole + whole.T) / 2, most))
         return self._mapped(penalty**-0.5 * vectors + changed @ (side.T @ vectors))
 
     def dense_weights(self, constraint: np.ndarray, penalty: float, most: int) -> np.ndarray:
@@ -236,16 +238,38 @@ class Solver:
         return np.asarray(self.axes @ (self.roots[:, None] * unit))
 
 
+def _leading(matrix: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `most` largest eigenvalues of a symmetric matrix, ascending, and their vectors."""
+    size = len(matrix)
+    if size >= _LANCZOS and most * _FEW <= size:
+        # Started from one vector, so that the same rows give the same bits.
+        values, vectors = eigsh(matrix, most, which="LA", v0=np.ones(size))
+        order = np.argsort(values, kind="stable")
+        return values[order], vectors[:, order]
+    found: tuple[np.ndarray, np.ndarray] = eigh(matrix, subset_by_index=(max(size - most, 0), size - 1))
+    return found
+
+
 def _largest(found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Eigenvectors by falling ratio, without those whose ratio is rounding."""
     ratios, vectors = found[0][::-1], found[1][:, ::-1]
     return np.asarray(vectors[:, ratios > len(vectors) * _EPS * max(float(ratios[0]), 0.0)])
 
 
+def _decomposed(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, falling, and eigenvectors; where rows are their own landmarks the matrix is diagonal already."""
+    along = np.diag(square)
+    rest = np.abs(square - np.diag(along)).max()
+    if rest <= len(square) * _EPS * along.max():
+        order = np.argsort(-along, kind="stable")
+        return along[order], np.eye(len(square))[:, order]
+    values, vectors = eigh(square)
+    return values[::-1], vectors[:, ::-1]
+
+
 def solver(square: np.ndarray, numerator: np.ndarray) -> Solver:
     """The problem of maximising tr W'Phi N Phi'W; `square` is Phi'Phi, `numerator` Phi'N Phi, both (r, r)."""
-    values, vectors = eigh(square)
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = _decomposed(square)
     kept = values > len(values) * _EPS * max(float(values[0]), 0.0)
     if not kept.any():
         kept[0] = True

@@ -1,0 +1,113 @@
+"""From written specifications to the routes of an adaptation: from a labelled source to a target without labels.
+
+Every route has its floor beside it, the same without a look at the target, so that adaptation that hurts can be seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sterna import folder, plan, spec
+from sterna.errors import SpecError
+from sterna.plan import Route, Subject, Words
+
+AUTO = "auto"
+METHODS = "coral, subspace_alignment, tca, jda, optimal_transport"  # what `auto` tries on features
+LOSSES = ("dan", "cdan", "mcc", "adabn")  # what it adds to the task's own objective, where a network can be trained
+TUNE = "partial"  # the frozen stages below are computed once
+FLOOR = "none"  # the method of `adapt/` that does nothing
+ALONE = "source only"
+
+
+def routes(words: Words, subject: Subject) -> tuple[Route, ...]:
+    """The routes of an adaptation, then those that see the source alone.
+
+    Args:
+        words: what the person wrote; `method` names files of `adapt/`, `loss` holds an addend that looks at unlabelled
+            examples, and either may be "auto". Without both, methods on features are tried.
+        subject: what it is for.
+
+    Raises `SpecError` for anything that cannot be understood, before any computation.
+    """
+    rows = subject.modality in ("row", "vector")
+    if rows and (words.loss or words.tune):
+        raise SpecError(
+            f"{subject.modality} data are adapted by methods on features, got a --loss or --tune; type --method auto."
+        )
+    if not (words.encoder or rows):
+        raise SpecError(f"{subject.modality} data are adapted as an encoder sees them; type --encoder ORIGIN:NAME.")
+    encoders = plan.references(words.encoder) if words.encoder else ("",)
+    method = words.method or ("" if words.loss else AUTO)
+    found = [*_on_features(words, method, encoders), *_in_network(words, subject, encoders)]
+    plan.check_tasks([part for one in found for part in (one.tune, *one.losses)], subject.task)
+    if all(one.floor for one in found):
+        raise SpecError("an adaptation must look at the target, got none that does; type --method auto.")
+    return tuple(sorted(found, key=lambda one: one.floor))
+
+
+def _on_features(words: Words, method: Any, encoders: Sequence[str]) -> list[Route]:
+    """Methods of `adapt/` behind each encoder, and the head alone."""
+    if not method:
+        return []
+    chosen = [one for (one,) in plan.alternatives("adapt", METHODS if method == AUTO else method, single=True)]
+    (nothing,) = folder.resolve("adapt", FLOOR)
+    common = plan.common(words)
+    found = []
+    for encoder, one in itertools.product(encoders, [*(one for one in chosen if one != nothing), nothing]):
+        floor = one == nothing
+        name = f"{ALONE} / head" if floor else repr(one)
+        found.append(common.route(_named(encoders, encoder, name), encoder, one, (), (), floor))
+    return found
+
+
+def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list[Route]:
+    """Each objective with each policy and encoder; those that do not look at the target are the floors."""
+    if not words.loss:
+        return []
+    own = folder.load("tasks", subject.task)().loss
+    written = ", ".join(f"{own} + {one}" for one in LOSSES) if words.loss == AUTO else words.loss
+    objectives = plan.alternatives("losses", written)
+    tunes = [one for (one,) in plan.alternatives("tune", words.tune or TUNE, single=True)]
+    common, augment = plan.common(words), folder.resolve("augment", words.augment)
+    found: dict[tuple[Any, ...], Route] = {}
+    for encoder, tune, loss in itertools.product(encoders, tunes, objectives):
+        adapting = tuple(term for term in loss if term.needs)
+        alone = tuple(term for term in loss if not term.needs)
+        _check(loss, alone, tune)
+        policy = repr(tune) if len(tunes) > 1 else ""
+        name = " / ".join(filter(None, (policy, spec.write(adapting))))
+        if adapting:
+            route = common.route(_named(encoders, encoder, name), encoder, tune, loss, augment)
+            found[encoder, tune, loss] = route
+        name = " / ".join(filter(None, (ALONE, repr(tune))))
+        floor = common.route(_named(encoders, encoder, name), encoder, tune, alone, augment, True)
+        found.setdefault((encoder, tune, alone), floor)
+    return _distinct(list(found.values()))
+
+
+def _check(loss: tuple[Any, ...], alone: tuple[Any, ...], tune: Any) -> None:
+    if not any(term.supervised for term in alone):
+        raise SpecError(
+            f"an objective needs an addend that learns from the source's labels, got '{spec.write(loss)}'; add "
+            "cross_entropy."
+        )
+    phases = tune.plan([1] * 4)
+    moves = any(phase.solver == "descent" for phase in phases)
+    if not moves and any(term.needs == "unlabelled" for term in loss):
+        raise SpecError(f"{tune!r} moves no stage, so '{spec.write(loss)}' has nothing to change; type --tune {TUNE}.")
+
+
+def _named(encoders: Sequence[str], encoder: str, name: str) -> str:
+    return f"{encoder} / {name}" if len(encoders) > 1 else name
+
+
+def _distinct(found: list[Route]) -> list[Route]:
+    """Floors of several objectives have one name only where they are one."""
+    names = [one.name for one in found]
+    return [
+        replace(one, name=f"{one.name} / {spec.write(one.losses)}") if names.count(one.name) > 1 else one
+        for one in found
+    ]

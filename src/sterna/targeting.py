@@ -1,0 +1,160 @@
+"""A labelled source and a target whose labels are not learnt from, as one data set.
+
+Its training and validation parts are the source's, and the target is held out whole: nothing that trains or chooses can
+reach a label of it. What may be looked at, the target's items, is handed on without labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sterna import mixing
+from sterna.errors import DataError
+from sterna.mixing import JoinedItems
+from sterna.records import Finding, Items, Loaded, Table
+
+TASKS = ("classify", "regress")
+TARGET = "target"  # the domain of its examples, where the data name none
+
+
+def plain(items: Items, origin: str) -> Loaded:
+    """Items without labels, as a data set."""
+    count = len(items)
+    table = Table(items, np.arange(count), np.zeros(0, dtype=np.int64), ())
+    return Loaded(table, np.arange(count), np.full(count, ""), (), origin)
+
+
+def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
+    """The source to learn from, and the target held out.
+
+    Target examples of classes that the source lacks can be adapted to and not answered; they are not held out. Source
+    examples that are copies of target examples are left out: their labels would be the target's.
+
+    Args:
+        source: labelled, for classify or regress.
+        target: of the same kind of items; with or without labels.
+        few: labelled examples of the target. Those that are copies of held-out ones are learnt from instead.
+
+    Raises `DataError` for other kinds of items or labels, and where no class is shared.
+    """
+    if source.table.task not in TASKS:
+        raise DataError(
+            f"adaptation is for the tasks {' and '.join(TASKS)}, and the labels of {source.origin} are for "
+            f"{source.table.task}; give other labels."
+        )
+    blind = not len(target.table.labels)
+    if blind:
+        _check_items(source.table, target.table)
+    there, labels = _known(source, target, blind)
+    known = _digests(few) if few is not None else set()
+    digests = np.array([target.table.items.digest(int(row)) for row in target.table.rows], dtype=object)
+    held = np.array([place for place in there if digests[place] not in known], dtype=np.int64)
+    labels = labels[np.isin(there, held)]
+    kept = _own(source, set(digests.tolist()))
+    parts = [source.table, target.table, *([few.table] if few is not None else [])]
+    items, rows = _placed(parts)
+    learnt, sides = [rows[0][kept]], [source.table.labels[kept]]
+    if few is not None:
+        chosen, named = mixing.usable(few.table, source.table)
+        learnt.append(_same_rows(few, chosen, digests, rows))
+        sides.append(named)
+    table = replace(
+        source.table,
+        items=items,
+        rows=np.concatenate([*learnt, rows[1][held]]),
+        labels=np.concatenate([*sides, labels]),
+    )
+    counts = [sum(map(len, learnt)), len(held)]
+    return Loaded(
+        table,
+        _groups(source, kept, len(table)),
+        np.repeat(["", "test"], counts),
+        (*source.findings, *_findings(source, target, (kept, held, blind))),
+        f"{source.origin} -> {target.origin}",
+        np.concatenate([_domains(source)[kept], np.full(len(table) - len(kept), _called(target))]),
+        Table(items, rows[1], np.zeros(0, dtype=np.int64), source.table.classes, source.table.task),
+        blind,
+    )
+
+
+def _known(source: Loaded, target: Loaded, blind: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the target examples that can be held out, and their labels in the source's numbers."""
+    if blind:
+        shape = (len(target.table), *source.table.labels.shape[1:])
+        return np.arange(len(target.table)), np.zeros(shape, dtype=source.table.labels.dtype)
+    return mixing.usable(target.table, source.table)
+
+
+def _check_items(source: Table, target: Table) -> None:
+    if source.items.modality != target.items.modality:
+        raise DataError(
+            f"source and target must hold the same items, got {source.items.modality} and {target.items.modality}; "
+            "give another target."
+        )
+
+
+def _digests(loaded: Loaded) -> set[str]:
+    return {loaded.table.items.digest(int(row)) for row in loaded.table.rows}
+
+
+def _own(source: Loaded, digests: set[str]) -> np.ndarray:
+    """Positions of the source examples that are no copies of target examples."""
+    found = [source.table.items.digest(int(row)) not in digests for row in source.table.rows]
+    return np.flatnonzero(found)
+
+
+def _placed(parts: Sequence[Table]) -> tuple[Items, list[np.ndarray]]:
+    """One list of items, and where the rows of each table lie in it; rows of tables get the columns of the first."""
+    first = parts[0].items
+    if all(part.items is first for part in parts):
+        return first, [part.rows for part in parts]
+    found = [parts[0].items, *(mixing.aligned(part, parts[0]).items for part in parts[1:])]
+    starts = np.cumsum([0, *(len(one) for one in found[:-1])])
+    return JoinedItems(tuple(found)), [part.rows + start for part, start in zip(parts, starts, strict=True)]
+
+
+def _same_rows(few: Loaded, chosen: np.ndarray, digests: np.ndarray, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of labelled target examples: those of the target's own copy where there is one."""
+    places = {digest: int(row) for digest, row in zip(digests[::-1], rows[1][::-1], strict=True)}
+    own = [few.table.items.digest(int(few.table.rows[one])) for one in chosen]
+    return np.array(
+        [places.get(digest, int(rows[2][one])) for digest, one in zip(own, chosen, strict=True)], dtype=np.int64
+    )
+
+
+def _groups(source: Loaded, kept: np.ndarray, count: int) -> np.ndarray:
+    """Groups of the source stay; every other example is its own."""
+    start = int(source.groups.max(initial=-1)) + 1
+    return np.concatenate([source.groups[kept], start + np.arange(count - len(kept))])
+
+
+def _domains(loaded: Loaded) -> np.ndarray:
+    return loaded.domains if len(loaded.domains) else np.full(len(loaded.table), loaded.origin)
+
+
+def _called(target: Loaded) -> str:
+    names = set(target.domains.tolist())
+    return names.pop() if len(names) == 1 else TARGET
+
+
+def _findings(source: Loaded, target: Loaded, what: tuple[np.ndarray, np.ndarray, bool]) -> list[Finding]:
+    kept, held, blind = what
+    found = []
+    copies = len(source.table) - len(kept)
+    if copies:
+        told = (
+            f"{copies} source examples that are copies of target examples are left out: their labels are the target's."
+        )
+        found.append(Finding("duplicate", told))
+    if blind:
+        told = f"{len(target.table)} target examples have no label, so nothing can be measured on them."
+        found.append(Finding("unlabelled", told))
+        return found
+    told = f"{len(held)} target examples have labels, which are looked at once, at the end."
+    unknown = len(target.table) - len(held)
+    if unknown:
+        told += f" {unknown} more are labelled otherwise, or learnt from; they are adapted to and not measured."
+    return [*found, Finding("target", told)]
