@@ -459,3 +459,24 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made() -> None:
         DataError, match=r"^jda needs 8,000 rows of 30,000 features twice, 3\.6 GB.*; use fewer features"
     ):
         adapted("jda", pair)
+
+
+def test_few_components_of_many_features_are_those_of_the_whole_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = pair_of(230, 210)
+    found = adapted("tca(components=5, kernel=rbf)", pair)
+    assert components._LANCZOS < 440
+    monkeypatch.setattr(components, "_LANCZOS", 10**6)
+    wanted = adapted("tca(components=5, kernel=rbf)", pair)
+    assert found.features == pytest.approx(wanted.features, abs=1e-8)
+    monkeypatch.undo()
+    assert (adapted("tca(components=5, kernel=rbf)", pair).features == found.features).all()
+
+
+def test_a_diagonal_matrix_is_its_own_decomposition() -> None:
+    values, vectors = components._decomposed(np.diag([1.0, 3.0, 2.0]))
+    assert values.tolist() == [3, 2, 1]
+    assert vectors.T.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    slanted = np.array([[2.0, 1.0], [1.0, 2.0]])
+    values, vectors = components._decomposed(slanted)
+    assert values == pytest.approx([3, 1])
+    assert vectors @ np.diag(values) @ vectors.T == pytest.approx(slanted)

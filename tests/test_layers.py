@@ -32,7 +32,7 @@ ROWS = (
     ("portrait", "appraisal", "agenda"),
     ("curve", "keeping"),
     ("route", "conclusion", "shipping", "weighing"),
-    ("desk", "card"),
+    ("desk", "card", "across"),
     (
         "feeds",
         "plan",
@@ -47,7 +47,7 @@ ROWS = (
         "stepping",
     ),
     ("train", "score", "store", "verdict", "artifact", "opening"),
-    ("checkpoint", "descent", "heads", "extraction"),
+    ("checkpoint", "descent", "heads", "extraction", "crossing", "domainwise"),
     (
         "data",
         "encoders",
@@ -62,7 +62,7 @@ ROWS = (
         "adapt",
         "criteria",
     ),
-    ("estimators", "explained", "command", "adapting"),
+    ("estimators", "explained", "command", "adapting", "targeting"),
     (
         *("chains", "shells", "hub", "tokens", "sounds", "rows", "peeking", "labelling", "folder", "files"),
         *("preparation", "reading", "checks", "splitting", "mixing", "stats", "augmenting", "transforms", "fastest"),
@@ -113,6 +113,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
         "ranking.nleep",
         "adapt",
         "adapting",
+        "crossing",
         "sklearn",
     ),
     "skops": ("estimators",),

@@ -191,7 +191,9 @@ def test_weight_decay_is_off_where_l2sp_acts():
         recipe = train.Recipe(
             (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0, TASK
         )
-        train.train(network, recipe, lambda phase, feed=feed: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
+        train.train(
+            network, recipe, lambda phase, feed=feed: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES)
+        )
         assert set(seen) == expected
 
 
@@ -217,7 +219,9 @@ def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatc
     (chosen,) = folder.resolve("optimizers", "adam(rate=0.1)")
     network, feed, place = convolutional(), examples(12), tmp_path / "checkpoint.pt"
     recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0, TASK)
-    train.train(network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
+    train.train(
+        network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES), place=place
+    )
     assert made[0].value.item() < 2.5
     assert torch.load(place, weights_only=True)["terms"]["0.value"].item() == made[0].value.item()
 

@@ -103,7 +103,13 @@ def fit(
         _shares(curve),
         page,
     )
-    words: dict[str, str | None] = {"encoder": encoder, "tune": tune, "method": method, "loss": loss, "augment": augment}
+    words: dict[str, str | None] = {
+        "encoder": encoder,
+        "tune": tune,
+        "method": method,
+        "loss": loss,
+        "augment": augment,
+    }
     words |= {"optimizer": optimizer, "schedule": schedule, "source": source, "target": target, "labels": labels}
     columns = Columns(_listed(text), _listed(label), group, domain, task)
     _fit(data, words, output, settings, columns)

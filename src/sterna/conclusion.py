@@ -15,6 +15,7 @@ from sterna.records import Labels, Sealed
 from sterna.score import Scored
 from sterna.settings import Settings
 
+RANK = "rank"  # by criteria, where they choose; in [0, 1], 0 for the best
 ADAPTING = "Adaptation"  # the subject of a verdict against the source alone
 CHOOSING = "Choosing among the source's examples"  # the subject of a verdict on it
 
@@ -65,7 +66,8 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     )
     chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
-    best, transfer, floor = verdict.decide_shipping(chosen, floors, claim.figure)
+    ordered = {name: {claim.figure: -one[RANK], "loss": 0.0} if RANK in one else one for name, one in chosen.items()}
+    best, transfer, floor = verdict.decide_shipping(ordered, floors, claim.figure)
     if not any(len(one.sealed) for one in trials):
         return _unmeasured(trials, chosen, (best, transfer, floor), claim)
     scored = {
@@ -183,7 +185,7 @@ def _paired(
 def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Mean validation figures of each route over its seeds; of an adaptation, how criteria rank it."""
     if any(one.judged for one in trials):
-        return _ranked(trials, task.primary(classes))
+        return _ranked(trials)
     found: dict[str, list[dict[str, float]]] = {}
     for one in trials:
         judged = task.judge(one.validation, one.validation_labels, classes)
@@ -191,13 +193,13 @@ def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
 
 
-def _ranked(trials: Sequence[Trial], figure: str) -> dict[str, dict[str, float]]:
-    """The mean rank of each route over seeds, negated, and what each criterion says of it."""
+def _ranked(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
+    """The mean rank of each route over seeds, 0 for the best, and what each criterion says of it."""
     found: dict[str, list[dict[str, float]]] = {}
     for seed in sorted({one.seed for one in trials}):
         mine = [one for one in trials if one.seed == seed]
         for one, rank in zip(mine, crossing.ranks([one.judged for one in mine]), strict=True):
-            found.setdefault(one.route.name, []).append({figure: -rank, "loss": rank, **dict(one.judged)})
+            found.setdefault(one.route.name, []).append({RANK: float(rank), **dict(one.judged)})
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
 
 

@@ -13,9 +13,9 @@ import torch
 
 from sterna import augmenting, crossing, descent, domainwise, estimators, folder, train
 from sterna.contracts import Adapted, Examples, Feed, Given, Linear
+from sterna.crossing import Across, Domains
 from sterna.desk import LONG, Desk, Tables, ones
 from sterna.desk import features as encoded
-from sterna.crossing import Across, Domains
 from sterna.errors import DataError, EncoderError, SpecError, TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows

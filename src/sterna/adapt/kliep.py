@@ -36,6 +36,7 @@ from sterna.spec import Range, method, option
 
 _JUDGED = 2000  # target rows by which the width is chosen
 _FOLDS = 5
+_JUDGING = 1e-6  # gain from which on a fit that only judges a width ends
 _SMALLEST = 1e-10  # ratios below count as this, so that no single row decides by its logarithm
 _NEAR = 1e-12  # mean kernel over the source below which a centre has no source rows to speak of
 
@@ -70,18 +71,24 @@ class KLIEP:
         return Aligned(*made, _same, (f"Kernels have the width {width:.4g}.", *notes, *told))
 
 
-def _coefficients(squares: np.ndarray, means: np.ndarray, width: float) -> np.ndarray:
-    """(b,) a, from the distances of target rows (m, b) and the mean kernels over the source (b,); 0 where none fits."""
+def _coefficients(
+    squares: np.ndarray, means: np.ndarray, width: float, start: np.ndarray | None = None, stop: float = 1e-10
+) -> np.ndarray:
+    """(b,) a, from the distances of target rows (m, b) and the mean kernels over the source (b,); 0 where none fits.
+
+    `start` is the answer to nearly the same question; `stop` the relative gain from which on rounds end.
+    """
     near = np.flatnonzero(means > _NEAR)
     found = np.zeros(len(means))
     if len(near):
         kernel = gaussian(squares[:, near], width**2)
         kernel /= means[near]
-        found[near] = _maximised(kernel) / means[near]
+        shares = np.full(len(near), 1 / len(near)) if start is None else start[near] * means[near]
+        found[near] = _maximised(kernel, shares, stop) / means[near]
     return found
 
 
-def _maximised(kernel: np.ndarray) -> np.ndarray:
+def _maximised(kernel: np.ndarray, start: np.ndarray, stop: float) -> np.ndarray:
     """(b,) p >= 0 of sum 1 that maximise the mean of ln(kernel p), the kernel (m, b) >= 0."""
     m, b = kernel.shape
 
@@ -89,8 +96,8 @@ def _maximised(kernel: np.ndarray) -> np.ndarray:
         ratio = kernel @ shares + _SMALLEST
         return float(shares.sum() - np.log(ratio).mean()), 1 - (1 / ratio) @ kernel / m
 
-    limits = {"maxiter": 1000, "ftol": 1e-10, "gtol": 1e-7}
-    found = minimize(value, np.full(b, 1 / b), jac=True, method="L-BFGS-B", bounds=[(0, None)] * b, options=limits).x
+    limits = {"maxiter": 1000, "ftol": stop, "gtol": 1e-7}
+    found = minimize(value, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * b, options=limits).x
     made: np.ndarray = found / found.sum()
     return made
 
@@ -110,10 +117,10 @@ def _width(given: ratios.Compared, width: float | None, seed: int) -> tuple[floa
 
 
 def _likelihood(given: ratios.Compared, width: float, judged: np.ndarray, folds: np.ndarray) -> float:
-    means, total = ratios.means(given.source, width), 0.0
+    means, total, coefficients = ratios.means(given.source, width), 0.0, None
     for fold in range(int(folds.max()) + 1):
         learning = np.concatenate([given.centres, judged[folds != fold]])
-        coefficients = _coefficients(given.target[learning], means, width)
+        coefficients = _coefficients(given.target[learning], means, width, coefficients, _JUDGING)
         ratio = ratios.values(given.target[judged[folds == fold]], width, coefficients)
         total += float(np.log(np.maximum(ratio, _SMALLEST)).sum())
     return total / len(judged)

@@ -56,7 +56,7 @@ def _same(rows: np.ndarray) -> np.ndarray:
 
 def _exact(made: plans.Cost, target: np.ndarray) -> np.ndarray:
     """(n, d) where the source rows of a cost go; target are its rows."""
-    plan = ot.emd([], [], made.block(slice(None)).astype(np.float64), numItermax=_STEPS)
+    plan = ot.emd([], [], made.block(slice(None)).astype(np.float64, copy=False), numItermax=_STEPS)
     return np.asarray(plan @ target * len(plan))
 
 

@@ -7,6 +7,11 @@ m held constant, and L_M = mean_t ln(1 + exp(-D(m_t))) with the weights of D hel
 of the network, m_t from the moving one. Two losses, two players, one sum: labels are inverted and no gradient is
 reversed, so the features get a strong pull just where the discriminator is sure. The head is left as it is.
 
+The gradient of L_M on the features is multiplied by strength (2 / (1 + exp(-10 p)) - 1) at the share p of training
+done, which the paper does not do: both players have one optimizer and one rate here, the discriminator begins with no
+knowledge, and inverted labels pull hard. In one trial from 1,800 digits of USPS to 2,000 of MNIST, six epochs with
+`adam` took the share of right answers from 34% to 13% with a strength of 1, and to 46% with 0.1.
+
 The copy is the network as it is when the term is built, so training starts from one that has learnt the source. The
 copy runs in evaluation mode: its statistics stand still and nothing is dropped. The paper has no loss on labels in this
 stage; beside `cross_entropy` the source keeps the moving features useful as well, since source and target go through
@@ -34,6 +39,10 @@ class ADDA:
     """How strongly target features are moved, and against what discriminator."""
 
     weight: float = option(1.0, "factor on the term (the paper's 1)", Range(0))
+    strength: float = option(0.1, "factor on the gradient that the features get from the discriminator", Range(0))
+    steepness: float = option(
+        10.0, "how soon that gradient reaches its strength; 10 has it at half after a tenth of training", Range(0)
+    )
     hidden: int = option(500, "width of the two hidden layers of the discriminator (the paper's)", Range(1, 65536))
 
     supervised: ClassVar[bool] = False
@@ -62,7 +71,8 @@ class Built(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         assert step.unlabelled is not None
-        moved = step.unlabelled.output.features
+        strength = self.chosen.strength * adversary.ramp(step.progress, self.chosen.steepness)
+        moved = adversary.scaled(step.unlabelled.output.features, strength)
         source, target = self.discriminator(self._source(step)), self.discriminator(moved.detach())
         told = adversary.domain_cross_entropy(source, target, step.labelled.batch.weights)
         return self.chosen.weight * (told + self._mapping(moved))

@@ -92,13 +92,13 @@ def thresholds(confidences: Tensor, answers: Tensor, classes: int, share: float)
         classes: k.
         share: in [0, 1]; at least one example of a class reaches its threshold.
     """
-    order = torch.argsort(confidences, descending=True, stable=True)
-    order = order[torch.argsort(answers[order], stable=True)]  # by class, the most confident first
-    numbers = torch.arange(classes, device=answers.device)
-    first = torch.searchsorted(answers[order], numbers)
-    counts = torch.searchsorted(answers[order], numbers, right=True) - first
+    # One sort orders by class and then the most confident first: class c lies in [2 c - 1, 2 c], exactly in float64.
+    keys = torch.sort(2.0 * answers.double() - confidences.double()).values
+    starts = 2.0 * torch.arange(classes, device=keys.device, dtype=keys.dtype)
+    first = torch.searchsorted(keys, starts - 1.5)
+    counts = torch.searchsorted(keys, starts + 0.5) - first
     # 0.2 of 5 is 1, whatever the rounding of 0.2 says.
     wanted = torch.ceil(share * counts.double() - 1e-9).long().clamp_min(1)
     there = counts > 0
-    certain = functional.pad(confidences[order], (0, 1), value=1.0)  # what a class without examples asks for
-    return certain[torch.where(there, first + wanted - 1, len(order))]
+    reached = functional.pad(keys, (0, 1))[torch.where(there, first + wanted - 1, len(keys))]
+    return torch.where(there, starts - reached, 1.0).float()

@@ -7,9 +7,12 @@ Papers: Shen et al. 2018, "Wasserstein Distance Guided Representation Learning f
 Equation: weight * (-(mean_s c(R(f_s)) - mean_t c(R(f_t))) + penalty mean_x (|grad c(x)| - 1)^2). c is a critic with one
 hidden layer, R the identity with the gradient reversed, x the features of both batches and a random point between each
 pair of them. The penalty moves the critic alone. At a critic's best the difference of its means is the Wasserstein
-distance of the two samples, which has a gradient also where the domains do not overlap and a discriminator is sure.
+distance of the two samples (a little more: a gap of W is measured as W + W^2 / (2 penalty)), which has a gradient also
+where the domains do not overlap and a discriminator is sure.
 
-The paper takes several steps of the critic to one of the features. Here both take one, with one optimizer; `pace`
+The paper takes several steps of the critic to one of the features. Here both take one, with one optimizer, so the
+gradient on the features is multiplied by strength (2 / (1 + exp(-10 p)) - 1) at the share p of training done, which the
+paper does not do: the critic begins with no knowledge, and its gap has no bound that would keep labels in sight. `pace`
 multiplies the critic's gradient alone, which makes it faster under `sgd` and `momentum`, and changes next to nothing
 under `adam` and its like, which divide by the size of the gradient. The smaller of the batches is gone through again
 where pairs are made. The random points come from torch's global generator at each step.
@@ -38,6 +41,10 @@ class WDGRL:
     """How strongly the domains are brought together, and by what critic."""
 
     weight: float = option(1.0, "factor on the term (the paper's 1)", Range(0))
+    strength: float = option(0.1, "factor on the gradient that the features get from the critic", Range(0))
+    steepness: float = option(
+        10.0, "how soon that gradient reaches its strength; 10 has it at half after a tenth of training", Range(0)
+    )
     penalty: float = option(10.0, "how strongly the critic is held to slope 1 (gamma, the paper's 10)", Range(0))
     hidden: int = option(100, "width of the critic's hidden layer (the paper's)", Range(1, 65536))
     pace: float = option(1.0, "factor on the critic's own gradient; 5 where plain sgd leaves it behind", Range(0))
@@ -65,8 +72,9 @@ class Built(nn.Module):
         counted = step.labelled.batch.weights > 0
         source, weights = step.labelled.output.features[counted], step.labelled.batch.weights[counted]
         target = step.unlabelled.output.features
-        apart = adversary.mean(self._height(adversary.reverse(source)), weights)
-        apart = apart - adversary.mean(self._height(adversary.reverse(target)))
+        strength = self.chosen.strength * adversary.ramp(step.progress, self.chosen.steepness)
+        apart = adversary.mean(self._height(adversary.reverse(source, strength)), weights)
+        apart = apart - adversary.mean(self._height(adversary.reverse(target, strength)))
         steep = self._penalty(source.detach(), weights, target.detach())
         return self.chosen.weight * (self.chosen.penalty * steep - apart)
 

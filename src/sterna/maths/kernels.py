@@ -56,7 +56,8 @@ def median_of(points: np.ndarray, seed: int) -> float:
     At most 2,000 points are looked at, drawn from all: the first ones would be those of one sample.
     """
     squares = pairwise(points[thinned(len(points), _MEDIAN_OF, seed, "median")])
-    above = squares[np.triu_indices(len(squares), 1)]
+    # Row by row: the indices of all pairs would take twice the memory of their distances.
+    above = np.concatenate([row[place + 1 :] for place, row in enumerate(squares)])
     middle = float(np.median(above)) if len(above) else 0.0
     return middle or float(above.mean(dtype=np.float64) if len(above) else 0.0) or 1.0
 
