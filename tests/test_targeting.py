@@ -1,4 +1,4 @@
-"""A labelled source and a target without labels as one data set: what is learnt from, what is held out, what is told."""
+"""A labelled source and a target without labels as one data set: what is learnt from, what is held out, what is said.
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_target_is_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_copies_of_target_examples_are_no_source(tmp_path: Path) -> None:
-    source, target = of_both(tmp_path)
+    _, target = of_both(tmp_path)
     lines = (tmp_path / "s.csv").read_text() + (tmp_path / "t.csv").read_text().split("\n")[1] + "\n"
     (tmp_path / "s.csv").write_text(lines)
     found = targeting.joined(read(tmp_path / "s.csv"), target)
