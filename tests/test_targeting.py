@@ -1,4 +1,4 @@
-"""A labelled source and a target without labels as one data set: what is learnt from, what is held out, what is said.
+"""A labelled source and a target without labels as one data set: what is learnt from, held out and said."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +65,8 @@ def test_classes_go_by_name_and_unknown_ones_are_adapted_to_and_not_measured(tmp
     assert len(held) == 8
     assert found.unlabelled is not None
     assert len(found.unlabelled) == 12
-    truth = {target.table.items.digest(int(row)): label for row, label in zip(target.table.rows, target.table.labels, strict=True)}
+    labelled = zip(target.table.rows, target.table.labels, strict=True)
+    truth = {target.table.items.digest(int(row)): label for row, label in labelled}
     for row, label in zip(held.rows, held.labels, strict=True):
         name = target.table.classes[truth[held.items.digest(int(row))]]
         assert found.table.classes[label] == name.casefold()
