@@ -57,4 +57,7 @@ class ArrayFeed:
     def batches(self, order, size, epoch, mixed=True):
         for start, inputs in enumerate(self.inputs(order, size, epoch)):
             part = order[start * size : (start + 1) * size]
-            yield Batch(inputs, torch.from_numpy(self.labels[part]), torch.from_numpy(self.weights[part]))
+            labels, weights, places = map(
+                torch.from_numpy, (self.labels[part], self.weights[part], part.astype(np.int64))
+            )
+            yield Batch(inputs, labels, weights, places=places)

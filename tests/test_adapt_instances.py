@@ -221,6 +221,8 @@ def test_the_likelihood_is_the_largest_under_its_constraint() -> None:
     def loss(a: np.ndarray) -> float:
         return -float(np.log(kernel @ a).mean())
 
+    elsewhere = np.eye(8)[3] / means[3]
+    assert kliep._coefficients(given.target, means, 0.7, elsewhere) == pytest.approx(found, abs=1e-3)
     whole = {"type": "eq", "fun": lambda a: a @ means - 1}
     start = np.full(8, 1 / means.sum())
     wanted = minimize(loss, start, bounds=[(0, None)] * 8, constraints=[whole], method="SLSQP", options={"ftol": 1e-12})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from test_study import HUES, write_photos
 
 import sterna
@@ -171,6 +171,31 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     text = json.dumps({"architecture": "test_resnet", "num_classes": 4, "pretrained_cfg": config})
     (place / "config.json").write_text(text)
     return f"local:{place}"
+
+
+def test_methods_on_features_of_an_encoder_ship_with_its_name(photos: Path, encoder: str, tmp_path: Path) -> None:
+    found = sterna.fit(
+        photos / "source",
+        target=photos / "target",
+        encoder=encoder,
+        method="pca(components=5)",
+        out=tmp_path / "run",
+        settings="page=false",
+    )
+    lines = list(csv.DictReader((tmp_path / "run" / "predictions.csv").open()))
+    answers = sterna.predict(tmp_path / "run" / "model", photos / "target").answers
+    shares = np.array([[float(line[name]) for name in sorted(HUES)] for line in lines])
+    np.testing.assert_allclose(answers, shares, atol=0.02)  # the store may keep features in half precision
+    assert found.routes[0].encoder == encoder
+    place = Path(encoder.partition(":")[2]) / "model.safetensors"
+    kept = place.read_bytes()
+    try:
+        weights = load_file(str(place))
+        save_file({name: value * 1.01 for name, value in weights.items()}, str(place))
+        with pytest.raises(SternaError, match="whose weights are others now"):
+            sterna.predict(tmp_path / "run" / "model", photos / "target")
+    finally:
+        place.write_bytes(kept)
 
 
 LOSSES = [name for name in folder.names("losses") if folder.load("losses", name).needs]

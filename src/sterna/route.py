@@ -48,7 +48,7 @@ def run(route: Route, desk: Desk) -> Ran:
     begin = time.perf_counter()
     first = last = _made(route, desk, ())
     validation = first.answer(desk.training.validation)
-    if desk.whole is not None:
+    if desk.whole is not None and not route.crosses:  # whose first model has learnt from both
         last = _made(_settled(route, first.model), desk.last(), first.choices)
     test = (last.across or last.answer)(desk.test)
     judged = crossing.judged(first.look(), desk.criteria) if first.look else ()
