@@ -57,8 +57,6 @@ METHODS = (
     ("coral", "nearest"),
     ("msda", "nearest"),
     ("scl", "nearest"),
-    ("none", "LinearSVC"),
-    ("coral", "LinearSVC"),
     ("none", "SVC"),
     ("coral", "SVC"),
     ("none", "logistic"),
@@ -72,6 +70,8 @@ METHODS = (
     ("joint_transport", "its own"),
     ("bbse", "its own"),
     ("em_shift", "its own"),
+    ("none", "LinearSVC"),
+    ("coral", "LinearSVC"),
 )
 FAST = (
     "none",

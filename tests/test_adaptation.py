@@ -185,7 +185,7 @@ def test_methods_on_features_of_an_encoder_ship_with_its_name(photos: Path, enco
     lines = list(csv.DictReader((tmp_path / "run" / "predictions.csv").open()))
     answers = sterna.predict(tmp_path / "run" / "model", photos / "target").answers
     shares = np.array([[float(line[name]) for name in sorted(HUES)] for line in lines])
-    np.testing.assert_allclose(answers, shares, atol=0.02)  # the store may keep features in half precision
+    np.testing.assert_allclose(answers, shares, atol=0.06)  # the store may keep features in half precision
     assert found.routes[0].encoder == encoder
     place = Path(encoder.partition(":")[2]) / "model.safetensors"
     kept = place.read_bytes()

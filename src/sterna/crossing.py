@@ -16,8 +16,9 @@ from sterna.maths.probing import standardising
 from sterna.maths.samples import thinned
 from sterna.maths.seeds import derive
 from sterna.maths.subspaces import principal, projected
-from sterna.records import Labels
+from sterna.records import Labels, Training
 
+SHOWN = 300  # examples a side that are kept to be drawn
 MOST = 256  # directions; they hold what a few thousand examples can use, and methods take time by their cube
 
 Values = tuple[tuple[str, float], ...]  # (criterion, value), higher is better; NaN where it cannot judge
@@ -91,6 +92,34 @@ def seen(
         return adapting.plain(pair, "logistic" if classes else "ridge").answer(asked)
 
     return Adapted(source, values, told[0], target, told[1], (source, target), back, seed)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Some examples of both domains as the head of a route sees them, to be drawn."""
+
+    source: np.ndarray  # (n, k) float32, held-out source examples
+    target: np.ndarray  # (m, k) float32
+    rows: tuple[np.ndarray, np.ndarray]  # (n,) and (m,) which items they are
+    before: tuple[np.ndarray, np.ndarray] | None = None  # (n, d) and (m, d) before adaptation, where it was looked at
+
+
+def sight(adapted: Adapted, training: Training, frozen: bool) -> Sight:
+    """At most 300 examples a side of those that criteria looked at.
+
+    Args:
+        adapted: what they looked at.
+        training: from which it was made.
+        frozen: whether `adapted.raw` are the features before adaptation; a network that moves does not keep them.
+    """
+    assert training.unlabelled is not None
+    looked = thinned(len(training.unlabelled), adapting.MOST, adapted.seed, "target")  # as `seen` does
+    rows = training.validation.rows, training.unlabelled.rows[looked]
+    places = [thinned(len(one), SHOWN, adapted.seed, "shown", side) for side, one in enumerate(rows)]
+    whole = [adapted.source, adapted.target, *adapted.raw]
+    source, target, *raw = (side[place].astype(np.float32) for side, place in zip(whole, 2 * places, strict=True))
+    left, right = (one[place] for one, place in zip(rows, places, strict=True))
+    return Sight(source, target, (left, right), (raw[0], raw[1]) if frozen else None)
 
 
 def judged(adapted: Adapted, criteria: Sequence[Any]) -> Values:

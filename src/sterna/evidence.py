@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sterna.crossing import Sight
 from sterna.gallery import Gallery, Part
 from sterna.maths import mistakes
 from sterna.network import Network
@@ -19,6 +20,14 @@ CLASSES = 200  # beyond, a matrix of confusions cannot be read and is left out
 
 
 @dataclass(frozen=True)
+class Adapting:
+    """What a run from a labelled source to a target leaves for its page."""
+
+    route: str  # whose features are drawn: what ships, or the best adaptation where that has not looked at the target
+    sight: Sight | None
+
+
+@dataclass(frozen=True)
 class Finished:
     """What a run has at its end.
 
@@ -26,13 +35,14 @@ class Finished:
         table: all examples of the target. Of the held-out ones, `labels` is not looked at.
         split: of the seed whose model ships.
         answers: (n_test, k) of what ships on the held-out part, in the order of `split.test`.
-        truth: (n_test, ...) the held-out labels, in that order.
+        truth: (n_test, ...) the held-out labels, in that order; (0,) where they are not known.
         store: where activations lie; nothing is added to it.
         encoder: the pretrained one, with statistics of the training rows where it has any; its features are the map
             before training. None where there is none, such as for rows.
         network: what ships, of the same stages, in evaluation mode. None where that is no network of this encoder.
         source: a related data set that was learnt from.
         random: whether the network that ships began with random weights.
+        adapting: where the training and validation parts are a source's and the held-out part is the target.
     """
 
     table: Table
@@ -44,6 +54,12 @@ class Finished:
     network: Network | None = None
     source: Table | None = None
     random: bool = False
+    adapting: Adapting | None = None
+
+    @property
+    def blind(self) -> bool:
+        """Whether no held-out label is known."""
+        return not len(self.truth)
 
     @property
     def classify(self) -> bool:
@@ -85,14 +101,18 @@ class Page:
 
 def class_numbers(labels: Labels, task: str, count: int) -> np.ndarray:
     """(n,) class numbers; the first label of several, and -1 where there is none."""
-    if task == "multilabel" and len(labels):
+    if not len(labels):
+        return np.full(count, -1, dtype=np.int64)
+    if task == "multilabel":
         return np.where((labels > 0).any(axis=1), (labels > 0).argmax(axis=1), -1).astype(np.int64)
     return labels.astype(np.int64) if task == "classify" else np.full(count, -1, dtype=np.int64)
 
 
 def failures(page: Page) -> None:
-    """What the shipped model answered wrongly on the held-out part."""
+    """What the shipped model answered wrongly on the held-out part; nothing where its labels are not known."""
     run, held = page.run, page.parts["test"]
+    if run.blind:
+        return
     if run.table.task == "regress":
         errors = np.abs(run.answers - run.truth) / np.maximum(run.truth.std(axis=0), 1e-12)
         worst = np.argsort(-errors.max(axis=1), kind="stable")[:LISTED]

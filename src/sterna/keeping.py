@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from sterna import desk, estimators, files, shipping
+from sterna.crossing import Sight
 from sterna.errors import SpecError
 from sterna.result import Result, load
 from sterna.route import Ran
 
 CHECKPOINT = "checkpoint.pt"
+DOMAINS = "domains.npz"  # some examples of source and target as the head of a route sees them
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
@@ -29,6 +31,9 @@ def keep(ran: Ran, folder: Path) -> None:
     """Write what a route gave; `done.json` comes last and says that the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
+    if ran.sight is not None:
+        seen = {"source": ran.sight.source, "target": ran.sight.target}
+        files.write_arrays(folder / DOMAINS, {**seen, **_sides("rows", ran.sight.rows), **_sides("raw", ran.sight.before)})
     if isinstance(ran.model, torch.nn.Module):
         state = ran.model.state_dict()
         save_file(
@@ -48,6 +53,19 @@ def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The answers (n, k) for the held-out part and for the validation part."""
     with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
         return arrays["test"], arrays["validation"]
+
+
+def sight(folder: Path) -> Sight | None:
+    """Some examples of both domains as a route sees them; None where it has none."""
+    if not (folder / DOMAINS).exists():
+        return None
+    with np.load(folder / DOMAINS, allow_pickle=False) as kept:
+        before = (kept["raw_source"], kept["raw_target"]) if "raw_source" in kept else None
+        return Sight(kept["source"], kept["target"], (kept["rows_source"], kept["rows_target"]), before)
+
+
+def _sides(name: str, arrays: tuple[np.ndarray, np.ndarray] | None) -> dict[str, np.ndarray]:
+    return {} if arrays is None else {f"{name}_source": arrays[0], f"{name}_target": arrays[1]}
 
 
 def slug(name: str) -> str:

@@ -37,6 +37,7 @@ class Ran:
     history: list[dict[str, Any]]
     notes: tuple[str, ...]
     judged: crossing.Values = ()  # by criteria that need no label of the target, where there is one to adapt to
+    sight: crossing.Sight | None = None  # some examples of both domains, where there are two
 
 
 def run(route: Route, desk: Desk) -> Ran:
@@ -51,10 +52,12 @@ def run(route: Route, desk: Desk) -> Ran:
     if desk.whole is not None and not route.crosses:  # whose first model has learnt from both
         last = _made(_settled(route, first.model), desk.last(), first.choices)
     test = (last.across or last.answer)(desk.test)
-    judged = crossing.judged(first.look(), desk.criteria) if first.look else ()
+    looked = first.look() if first.look else None
+    judged = crossing.judged(looked, desk.criteria) if looked else ()
+    sight = crossing.sight(looked, desk.training, frozen=route.crosses) if looked else None
     notes = tuple(dict.fromkeys((*first.notes, *last.notes)))
     entries = first.entries + ([{**one, "last": True} for one in last.entries] if last is not first else [])
-    return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes, judged)
+    return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes, judged, sight)
 
 
 @dataclass(frozen=True)

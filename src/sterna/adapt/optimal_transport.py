@@ -18,7 +18,7 @@ for rows that it has not seen. `exact` is solved by POT's network simplex for up
 batches of 1,000 drawn twice, of which each row takes the mean.
 
 Office-Caltech10 SURF, mean accuracy of one nearest neighbour over the 12 tasks: exact 36.4, entropic 43.3, group with
-regularisation 2 42.2; 31.4 without adaptation.
+regularisation 2 42.1; 31.4 without adaptation.
 
 The strength of `group` has no unit: the roots are of masses that fall with the number of target rows, as published.
 
