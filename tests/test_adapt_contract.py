@@ -9,14 +9,18 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from sterna import adapting, folder
+from sterna import adapting, estimators, folder
 from sterna.contracts import Aligned, Answering, Pair
+from sterna.crossing import Across, Scale
 from sterna.errors import DataError
+from sterna.maths.flat_trees import flat
 
 NAMES = folder.names("adapt")
 ROWS = 60
@@ -213,3 +217,33 @@ def test_most_methods_are_not_worse_than_doing_nothing() -> None:
     assert len(worse) <= 0.2 * len(found), f"doing nothing: {nothing:.2f}; worse: {worse}"
     better = [name for name, share in found.items() if share > nothing + 0.1]
     assert len(better) >= 0.2 * len(found), f"doing nothing: {nothing:.2f}; found: {found}"
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_model_is_kept_without_code_and_comes_back_to_the_last_bit(name: str, task: str, tmp_path: Path) -> None:
+    made, pair, found = given(name, task)
+    head = "logistic" if task == "classify" else "ridge"
+    kept = Across(None, Scale(np.zeros(4), np.eye(4)), adapting._model(made, found, pair, head))
+    estimators.save(kept, tmp_path / "model.skops")
+    back = estimators.load(tmp_path / "model.skops")
+    np.testing.assert_array_equal(back.predict(NEW), kept.predict(NEW))
+    np.testing.assert_array_equal(back.predict_proba(NEW), kept.predict_proba(NEW))
+
+
+@pytest.mark.parametrize("learner", ["tree", "logistic"])
+def test_other_learners_are_kept_too(learner: str, tmp_path: Path) -> None:
+    pair, truth = problem("classify")
+    found = adapting.fit(f"tradaboost(learner={learner})", suited("tradaboost", pair, truth))
+    estimators.save(Across(None, Scale(np.zeros(4), np.eye(4)), found), tmp_path / "model.skops")
+    np.testing.assert_array_equal(estimators.load(tmp_path / "model.skops").predict_proba(NEW), found.answer(NEW))
+
+
+@pytest.mark.parametrize("kind", [DecisionTreeClassifier, DecisionTreeRegressor])
+def test_flat_trees_answer_as_scikit_learns(kind: type) -> None:
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(200, 4)), draw.integers(3, size=200) + 2
+    tree = kind(max_depth=6, random_state=0).fit(features, labels)
+    asked = draw.normal(size=(500, 4))
+    asked[:50] = features[:50]
+    np.testing.assert_array_equal(flat(tree)(asked), tree.predict(asked))
+    np.testing.assert_array_equal(flat(tree).apply(asked), tree.apply(asked))

@@ -299,6 +299,7 @@ def test_every_route_has_its_floor() -> None:
         ({"encoder": "timm:x", "loss": "cross_entropy + dan", "tune": "probe"}, "moves no stage"),
         ({"encoder": "timm:x", "loss": "cross_entropy"}, "must look at the target"),
         ({"method": "none"}, "must look at the target"),
+        ({"method": "easyadapt"}, "needs some labelled examples of the target, got none; give --labels"),
         ({"method": "no_such"}, "no_such"),
     ],
 )

@@ -87,8 +87,12 @@ def test_some_known_labels_are_learnt_from_and_not_measured(tmp_path: Path) -> N
     few = read(tmp_path / "few.csv")
     found = targeting.joined(source, target, few)
     assert (found.parts == "test").sum() == 8
-    learnt = found.table.take(np.flatnonzero(found.parts == ""))
+    learnt = found.table.take(np.flatnonzero(found.parts != "test"))
     assert len(learnt) == 25
+    split = targeting.settled(splitting.split(found, seed=0), found)
+    assert set(np.flatnonzero(found.parts == "train")) <= set(split.train)  # no label of the target chooses an epoch
+    assert len(split.train) + len(split.validation) == 25
+    assert len(split.validation) >= 3
     assert found.unlabelled is not None
     known = np.isin(learnt.rows, found.unlabelled.rows)
     assert known.sum() == 4  # the fifth is no copy of a target example, and is labelled all the same

@@ -18,17 +18,18 @@ AUTO = "auto"
 METHODS = "coral, subspace_alignment, tca, jda, optimal_transport"  # what `auto` tries on features
 LOSSES = ("dan", "cdan", "mcc", "adabn")  # what it adds to the task's own objective, where a network can be trained
 TUNE = "partial"  # the frozen stages below are computed once
-FLOOR = "none"  # the method of `adapt/` that does nothing
 ALONE = "source only"
+FLOORS = {"none": ALONE, "target_only": "target only"}  # methods of `adapt/` that do not transfer across, as routes
 
 
-def routes(words: Words, subject: Subject) -> tuple[Route, ...]:
+def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, ...]:
     """The routes of an adaptation, then those that see the source alone.
 
     Args:
         words: what the person wrote; `method` names files of `adapt/`, `loss` holds an addend that looks at unlabelled
             examples, and either may be "auto". Without both, methods on features are tried.
         subject: what it is for.
+        known: whether some labels of the target are.
 
     Raises `SpecError` for anything that cannot be understood, before any computation.
     """
@@ -41,24 +42,28 @@ def routes(words: Words, subject: Subject) -> tuple[Route, ...]:
         raise SpecError(f"{subject.modality} data are adapted as an encoder sees them; type --encoder ORIGIN:NAME.")
     encoders = plan.references(words.encoder) if words.encoder else ("",)
     method = words.method or ("" if words.loss else AUTO)
-    found = [*_on_features(words, method, encoders), *_in_network(words, subject, encoders)]
+    found = [*_on_features(words, method, encoders, known), *_in_network(words, subject, encoders)]
     plan.check_tasks([part for one in found for part in (one.tune, *one.losses)], subject.task)
+    wanting = [one for one in found if one.crosses and one.tune.needs == "labels"]
+    if wanting and not known:
+        raise SpecError(f"{wanting[0].tune!r} needs some labelled examples of the target, got none; give --labels.")
     if all(one.floor for one in found):
         raise SpecError("an adaptation must look at the target, got none that does; type --method auto.")
     return tuple(sorted(found, key=lambda one: one.floor))
 
 
-def _on_features(words: Words, method: Any, encoders: Sequence[str]) -> list[Route]:
-    """Methods of `adapt/` behind each encoder, and the head alone."""
+def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool) -> list[Route]:
+    """Methods of `adapt/` behind each encoder, and the head alone: on the source, on what is known of the target."""
     if not method:
         return []
     chosen = [one for (one,) in plan.alternatives("adapt", METHODS if method == AUTO else method, single=True)]
-    (nothing,) = folder.resolve("adapt", FLOOR)
+    names = [name for name in FLOORS if known or name == "none"]
+    floors = {one: name for name in names for one in folder.resolve("adapt", name)}
     common = plan.common(words)
     found = []
-    for encoder, one in itertools.product(encoders, [*(one for one in chosen if one != nothing), nothing]):
-        floor = one == nothing
-        name = f"{ALONE} / head" if floor else repr(one)
+    for encoder, one in itertools.product(encoders, [*(one for one in chosen if one not in floors), *floors]):
+        floor = one in floors
+        name = f"{FLOORS[floors[one]]} / head" if floor else repr(one)
         found.append(common.route(_named(encoders, encoder, name), encoder, one, (), (), floor))
     return found
 

@@ -34,6 +34,7 @@ ANSWERS = {
     "regress": "Predicts {names}, as numbers in the units of the labels.",
     "tag": "Gives each word one of {count} tags: {names}.",
 }
+PARTS = {"train": "source for training", "validation": "source for validation", "test": "target"}  # of an adaptation
 NAMED = 50  # classes that a card lists
 
 
@@ -62,16 +63,17 @@ def _metadata(shipped: Shipped, result: Result) -> list[str]:
         "license": shipped.license.lower(),
         "base_model": base,
         "pipeline_tag": pipeline,
-        "tags": ["sterna", "transfer-learning", result.task],
+        "tags": ["sterna", "domain-adaptation" if _adapts(result) else "transfer-learning", result.task],
         "metrics": list(_figures(result)),
     }
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in known.items() if value)]
-    return [*lines, f"model-index: {json.dumps([_indexed(result, pipeline)])}", "---", ""]
+    index = [f"model-index: {json.dumps([_indexed(result, pipeline)])}"] if _figures(result) else []
+    return [*lines, *index, "---", ""]
 
 
 def _indexed(result: Result, pipeline: str | None) -> dict[str, Any]:
     """The held-out figures as the hub's leaderboards read them."""
-    name = Path(str(result.data["origin"])).name
+    name = _measured_on(result)
     metrics = [
         {"type": figure, "value": score.value, "name": f"held-out {in_words(figure)}"}
         for figure, score in _figures(result).items()
@@ -86,7 +88,7 @@ def _indexed(result: Result, pipeline: str | None) -> dict[str, Any]:
 
 def _text(shipped: Shipped, result: Result) -> list[str]:
     data, route = result.data, next(one for one in result.routes if one.name == result.shipped)
-    origin = Path(str(data["origin"])).name
+    origin = _measured_on(result)
     classes = [f"{_escaped(name)}" for name in data["classes"]]
     listed = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
     answers = ANSWERS[result.task].format(count=len(classes), names=listed)
@@ -119,6 +121,8 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
 
 
 def _table(result: Result) -> list[str]:
+    if not _figures(result):
+        return ["No label of the target is known, so nothing was measured, and how good it is there is not known."]
     rows = [
         f"| {in_words(name)} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
         for name, one in _figures(result).items()
@@ -126,7 +130,7 @@ def _table(result: Result) -> list[str]:
     seeds = len({one.seed for one in result.routes})
     over = f", means over {seeds} seeds" if seeds > 1 else ""
     return [
-        f"On {result.verdict.n:,} held-out examples{over}:",
+        f"On {result.verdict.n:,} {'target' if _adapts(result) else 'held-out'} examples{over}:",
         "",
         "| figure | value | 95 % interval |",
         "|---|---|---|",
@@ -137,19 +141,39 @@ def _table(result: Result) -> list[str]:
 def _limits(result: Result) -> list[str]:
     sizes = result.data["sizes"]
     learnt = sizes["train"] + (sizes["validation"] if result.data["refit"] else 0)
+    anyway = "- It answers for whatever it is asked, also for items of none of its classes."
+    if result.task == "regress":
+        anyway = "- It answers for whatever it is asked, also far from everything that it has learnt from."
+    if _adapts(result):
+        return [*_across(result, learnt), anyway]
     return [
         f"- It has learnt from {learnt:,} labelled examples, and the figures hold for items of the same origin: other "
         "cameras, years, writers or hospitals have to be measured anew.",
-        "- It answers for whatever it is asked, also for items of none of its classes.",
+        anyway,
+    ]
+
+
+def _across(result: Result, learnt: int) -> list[str]:
+    """What an adapted model has learnt from, and where it holds."""
+    source, target = _sides(result)
+    alone = next(one for one in result.routes if one.name == result.shipped).floor
+    looked = (
+        "it has not looked at the target" if alone else f"and from {result.data['target']:,} of the target without labels"
+    )
+    return [
+        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}); {looked}.",
+        f"- It is for items of the target ({_escaped(target)}), and for those of no third origin.",
+        "- It was chosen by criteria that see no label of the target, and these can choose wrongly.",
     ]
 
 
 def _made(shipped: Shipped, route: Outcome, result: Result) -> list[str]:
     data = result.data
-    sizes = ", ".join(f"{name} {count:,}" for name, count in data["sizes"].items())
+    parts = PARTS if _adapts(result) else {}
+    sizes = ", ".join(f"{parts.get(name, name)} {count:,}" for name, count in data["sizes"].items())
     both = " and once more on training and validation part together" if data["refit"] else ""
     facts: Mapping[str, Any] = {
-        "data": f"{_escaped(Path(str(data['origin'])).name)}, {data['n']:,} examples ({sizes})",
+        "data": f"{_escaped(_named(result))}, {data['n']:,} examples ({sizes})",
         "digest of the data": data["digest"],
         "source": _escaped(str(data["source"])) if data["source"] else "",
         "pretrained weights": _escaped(shipped.reference),
@@ -167,6 +191,26 @@ def _made(shipped: Shipped, route: Outcome, result: Result) -> list[str]:
 def _figures(result: Result) -> Mapping[str, Score]:
     shipped = next(one for one in summaries(result.routes) if one.name == result.shipped)
     return shipped.metrics
+
+
+def _adapts(result: Result) -> bool:
+    """Whether the run went from a labelled source to a target."""
+    return result.data.get("target") is not None
+
+
+def _sides(result: Result) -> tuple[str, str]:
+    """What source and target are called."""
+    left, _, right = str(result.data["origin"]).rpartition(" -> ")
+    return Path(left).name or "source", Path(right).name or "target"
+
+
+def _measured_on(result: Result) -> str:
+    """What the data are called from which the held-out examples come."""
+    return _sides(result)[1] if _adapts(result) else Path(str(result.data["origin"])).name
+
+
+def _named(result: Result) -> str:
+    return " -> ".join(_sides(result)) if _adapts(result) else _measured_on(result)
 
 
 def _base(reference: str) -> str:

@@ -25,6 +25,7 @@ class Adapting:
 
     route: str  # whose features are drawn: what ships, or the best adaptation where that has not looked at the target
     sight: Sight | None
+    encoder: Encoder | None = None  # whose frozen features are those before
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna import explained, files, folder, stagewise
+from sterna import explained, files, folder, overlap, stagewise
 from sterna.evidence import LISTED, Finished, Page, class_numbers, failures, short
 from sterna.gallery import Part
 from sterna.maths import confident
@@ -62,7 +62,9 @@ def gathered(run: Finished) -> dict[str, Any]:
         _doubts(page, seen)
         _stages(page, seen)
     _explanations(page)
-    if seen is not None:
+    if run.adapting is not None:
+        overlap.show(page, run.adapting)
+    elif seen is not None:
         _map(page, seen)
     page.gallery.fill(page.wanted)
     page.gallery.fill(page.drawn, brief=True)
@@ -164,10 +166,13 @@ def _doubts(page: Page, seen: _Seen) -> None:
 
 
 def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
-    labels, known = seen.labels, ~seen.inside("test")
+    crosses = page.run.adapting is not None
+    known = ~seen.inside("test")
+    asked = np.flatnonzero(known) if crosses else np.arange(len(known))
+    labels, features, known = seen.labels[asked], seen.features[asked], known[asked]
     classes = len(page.run.table.classes)
     seed = derive(page.run.split.seed, "portrait", "folds")
-    found = confident.judged(seen.features[known], labels[known], classes, seen.features[~known], seed)
+    found = confident.judged(features[known], labels[known], classes, features[~known], seed)
     if found is None:
         page.note("doubts", "Label errors were not looked for: some class has too few examples to be left out in turn.")
         return None
@@ -178,14 +183,18 @@ def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
     doubted = confident.suspects(probabilities, labels, limits)
     # A class can be beyond its threshold and yet less probable than the label, which nobody would call an error.
     doubted = doubted[probabilities[doubted, likely[doubted]] > probabilities[doubted, labels[doubted]]]
+    rest = (
+        "labels of the target are not judged, since a probe of the source errs there for other reasons."
+        if crosses
+        else "held-out labels were judged too, now that the test is over, and learnt from by none."
+    )
     page.note(
         "doubts",
         f"Likely label errors are found by confident learning from probes on {_features(seen.encoder)}, "
-        "each label judged by probes that have not seen it; held-out labels were judged too, now that the test is "
-        "over, and learnt from by none.",
+        f"each label judged by probes that have not seen it; {rest}",
     )
     return [
-        {"item": seen.show(page, int(at)), "given": int(labels[at]), "likely": int(likely[at]),
+        {"item": seen.show(page, int(asked[at])), "given": int(labels[at]), "likely": int(likely[at]),
          "probability": short(probabilities[at, likely[at]])}
         for at in doubted[:LISTED]
     ]  # fmt: skip
@@ -310,9 +319,14 @@ def _explanations(page: Page) -> None:
 
 
 def _telling(run: Finished) -> np.ndarray:
-    """Places in the held-out part: half wrong with confidence, half right with confidence, of many classes."""
+    """Places in the held-out part: half wrong with confidence, half right with confidence, of many classes.
+
+    Where no label is known, all count as right.
+    """
     sure, predicted = run.answers.max(axis=1), run.answers.argmax(axis=1)
-    hit = predicted == (run.truth if run.classify else run.truth.argmax(axis=1))
+    hit = np.ones(len(sure), dtype=bool)
+    if not run.blind:
+        hit = predicted == (run.truth if run.classify else run.truth.argmax(axis=1))
     order = np.argsort(-sure, kind="stable")
     wrong, right = order[~hit[order]], order[hit[order]]
     rank = np.zeros(len(right), dtype=np.int64)  # how many of its class come before

@@ -33,6 +33,7 @@ from sterna import (
     score,
     shipping,
     splitting,
+    targeting,
     weighing,
 )
 from sterna.conclusion import Conclusion, Trial, conclude, losing
@@ -40,7 +41,7 @@ from sterna.contracts import Task
 from sterna.desk import Desk
 from sterna.environment import environment
 from sterna.errors import TrainingError
-from sterna.evidence import Finished
+from sterna.evidence import Adapting, Finished
 from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
 from sterna.records import Columns, Encoder, Fitted, Loaded, Sealed, Split, Table, Training
@@ -107,7 +108,8 @@ def fit(
     table = loaded.table
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method)
     subject = Subject(table.items.modality, table.task, related is not None)
-    routes = plan.routes(words, chosen, subject) if loaded.unlabelled is None else across.routes(words, subject)
+    adapting = loaded.unlabelled is not None
+    routes = across.routes(words, subject, bool(labels)) if adapting else plan.routes(words, chosen, subject)
     mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
     place = Path(out) if out else Path("runs") / keeping.slug(_called(Path(str(data))))
     finished = keeping.finished(place, mark)
@@ -122,7 +124,7 @@ def fit(
     routes = tuple(one for one in routes if one.raw or one.pretrained or route.weighs(encoders[one.encoder]))
     for one in routes:
         if not one.raw:
-            route.check(one, encoders[one.encoder], table, related is not None or loaded.unlabelled is not None)
+            route.check(one, encoders[one.encoder], table, related is not None or adapting)
     for reference, opened in encoders.items():
         for note in opened.notes:
             watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
@@ -181,7 +183,7 @@ class Study:
         names = (conclusion.verdict.route, conclusion.verdict.floor)
         routes = tuple({one.route.name: one.route for one in trials if one.route.name in names}.values())
         found = []
-        for share in (*sorted(self.settings.curve), 1.0) if self.settings.curve else ():
+        for share in (*sorted(self.settings.curve), 1.0) if self.settings.curve and not self.loaded.blind else ():
             thin = trials if share == 1 else self._trials(routes, share)
             route, floor = ([one for one in thin if one.route.name == name] for name in names)
             splits = [self._split(seed, share) for seed in range(self.settings.seeds)]
@@ -238,23 +240,29 @@ class Study:
         result.save()
         if self.settings.page:
             self.watch.say("looking at what was learnt, for the page")
-            portrait.write(self.place, self._finished(chosen))
+            portrait.write(self.place, self._finished(chosen, result.verdict.route))
         for name in ("weights.safetensors", shipping.ESTIMATOR):
             for weights in self.place.glob(f"routes/*/{name}"):
                 weights.unlink()  # the model that ships is in place/model
         return result
 
-    def _finished(self, chosen: Trial) -> Finished:
-        """What the page is made from; the test is over, so its labels may be looked at."""
+    def _finished(self, chosen: Trial, best: str) -> Finished:
+        """What the page is made from; the test is over, so its labels may be looked at. `best`: the best transfer."""
         truth = self.loaded.table.labels[chosen.rows]
-        split = self._split(chosen.seed)
-        source = self.related.table if self.related and not chosen.route.floor else None
-        told = (self.loaded.table, split, chosen.test, truth, self.store)
-        if chosen.route.raw:
-            return Finished(*told, self._drawn_by(split), source=source)
-        fitted = self._fitted(chosen.route, chosen.seed)
-        random = not chosen.route.pretrained and not chosen.route.shallow
-        return Finished(*told, fitted.encoder, fitted.network, source, random)
+        split, given = self._split(chosen.seed), chosen.route
+        source = self.related.table if self.related and not given.floor else None
+        told = (self.loaded.table, split, chosen.test, truth[:0] if self.loaded.blind else truth, self.store)
+        adapting = None
+        if self.loaded.unlabelled is not None:
+            drawn = next(one for one in self.routes if one.name == (best if given.floor else given.name))
+            sight = keeping.sight(self._folder(drawn, chosen.seed))
+            adapting = Adapting(drawn.name, sight, self.encoders.get(drawn.encoder))
+        if given.raw or given.crosses:
+            encoder = self._drawn_by(split) if given.raw else self.encoders[given.encoder]
+            return Finished(*told, encoder, source=source, adapting=adapting)
+        fitted = self._fitted(given, chosen.seed)
+        random = not given.pretrained and not given.shallow
+        return Finished(*told, fitted.encoder, fitted.network, source, random, adapting)
 
     def _drawn_by(self, split: Split) -> Encoder | None:
         """Whose features the page draws where what ships has no network: a pretrained encoder, or columns of rows."""
@@ -294,6 +302,8 @@ class Study:
             shots=wanted.shots,
             strata=self._strata,
         )
+        if self.loaded.unlabelled is not None:
+            split = targeting.settled(split, self.loaded)
         files.write_json(kept, splitting.to_json(split, self.loaded))
         return split
 

@@ -14,7 +14,7 @@ import numpy as np
 from sterna import mixing
 from sterna.errors import DataError
 from sterna.mixing import JoinedItems
-from sterna.records import Finding, Items, Loaded, Table
+from sterna.records import Finding, Items, Loaded, Split, Table
 
 TASKS = ("classify", "regress")
 TARGET = "target"  # the domain of its examples, where the data name none
@@ -46,8 +46,11 @@ def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
             f"{source.table.task}; give other labels."
         )
     blind = not len(target.table.labels)
-    if blind:
-        _check_items(source.table, target.table)
+    for one in (target, few) if few is not None else (target,):
+        _check_items(source.table, one.table)
+    # Rows are the same rows only where they are read alike.
+    target = replace(target, table=mixing.aligned(target.table, source.table))
+    few = few and replace(few, table=mixing.aligned(few.table, source.table))
     there, labels = _known(source, target, blind)
     known = _digests(few) if few is not None else set()
     digests = np.array([target.table.items.digest(int(row)) for row in target.table.rows], dtype=object)
@@ -67,16 +70,26 @@ def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
         rows=np.concatenate([*learnt, rows[1][held]]),
         labels=np.concatenate([*sides, labels]),
     )
-    counts = [sum(map(len, learnt)), len(held)]
+    counts = [len(kept), sum(map(len, learnt)) - len(kept), len(held)]
     return Loaded(
         table,
         _groups(source, kept, len(table)),
-        np.repeat(["", "test"], counts),
+        np.repeat(["", "train", "test"], counts),
         (*source.findings, *_findings(source, target, (kept, held, blind))),
         f"{source.origin} -> {target.origin}",
         np.concatenate([_domains(source)[kept], np.full(len(table) - len(kept), _called(target))]),
         Table(items, rows[1], np.zeros(0, dtype=np.int64), source.table.classes, source.table.task),
         blind,
+    )
+
+
+def settled(split: Split, loaded: Loaded) -> Split:
+    """The split with all labelled target examples in its training part: with so few, none is spared to judge."""
+    known = split.validation[loaded.parts[split.validation] == "train"]
+    return replace(
+        split,
+        train=np.sort(np.concatenate([split.train, known])),
+        validation=np.setdiff1d(split.validation, known),
     )
 
 
@@ -107,11 +120,11 @@ def _own(source: Loaded, digests: set[str]) -> np.ndarray:
 
 
 def _placed(parts: Sequence[Table]) -> tuple[Items, list[np.ndarray]]:
-    """One list of items, and where the rows of each table lie in it; rows of tables get the columns of the first."""
+    """One list of items, and where the rows of each table lie in it."""
     first = parts[0].items
     if all(part.items is first for part in parts):
         return first, [part.rows for part in parts]
-    found = [parts[0].items, *(mixing.aligned(part, parts[0]).items for part in parts[1:])]
+    found = [part.items for part in parts]
     starts = np.cumsum([0, *(len(one) for one in found[:-1])])
     return JoinedItems(tuple(found)), [part.rows + start for part, start in zip(parts, starts, strict=True)]
 

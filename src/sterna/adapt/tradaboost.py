@@ -33,6 +33,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sterna.contracts import Answering, Pair
 from sterna.maths import transfer_boosting as boosting
+from sterna.maths.flat_trees import flat
 from sterna.maths.seeds import derive
 from sterna.spec import Choice, Range, method, option
 
@@ -63,15 +64,14 @@ class TrAdaBoost:
         start = max(0, -(-self.rounds // 2) - 1)
         used, weights = fits[start:], strengths[start:]
         note = f"Source rows have {100 * left:.0f} % of the weight in the last of {self.rounds} rounds."
-        return Answering(lambda rows: boosting.votes(used, weights, rows, pair.classes), (*notes, note))
+        return Answering(boosting.Votes(tuple(used), weights, pair.classes), (*notes, note))
 
     def _tree(self, seed: int) -> boosting.Learner:
         state = derive("tradaboost", seed) % 2**32
 
         def learn(given: boosting.Joined) -> boosting.Answer:
             tree = DecisionTreeClassifier(max_depth=self.depth, random_state=state)
-            answer: boosting.Answer = tree.fit(given.features, given.labels, sample_weight=given.weights).predict
-            return answer
+            return flat(tree.fit(given.features, given.labels, sample_weight=given.weights))
 
         return learn
 

@@ -35,6 +35,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sterna.contracts import Answering, Pair
 from sterna.errors import DataError
 from sterna.maths import transfer_boosting as boosting
+from sterna.maths.flat_trees import flat
 from sterna.maths.folds import folds
 from sterna.maths.seeds import derive
 from sterna.spec import Choice, Range, method, option
@@ -85,8 +86,7 @@ class TrAdaBoostR2:
 
         def learn(given: boosting.Joined) -> boosting.Answer:
             tree = DecisionTreeRegressor(max_depth=self.depth, random_state=state)
-            answer: boosting.Answer = tree.fit(given.features, given.labels, sample_weight=given.weights).predict
-            return answer
+            return flat(tree.fit(given.features, given.labels, sample_weight=given.weights))
 
         return learn
 

@@ -31,6 +31,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sterna.contracts import Answering, Pair
 from sterna.errors import DataError
 from sterna.maths.answers import softmax, surprise
+from sterna.maths.flat_trees import FlatTree, flat
 from sterna.maths.folds import folds
 from sterna.maths.samples import thinned
 from sterna.maths.seeds import derive
@@ -62,13 +63,12 @@ class _First:
 
 @dataclass(frozen=True)
 class _Round:
-    """One tree a column, and the value of each of its nodes."""
+    """One tree a column."""
 
-    trees: tuple[DecisionTreeRegressor, ...]
-    values: tuple[np.ndarray, ...]
+    trees: tuple[FlatTree, ...]
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return np.column_stack([value[tree.apply(rows)] for tree, value in zip(self.trees, self.values, strict=True)])
+        return np.column_stack([tree(rows) for tree in self.trees])
 
 
 @dataclass(frozen=True)
@@ -97,18 +97,16 @@ def _source(rows: np.ndarray, labels: Labels, classes: int, trees: int, seed: in
     return _First(model.fit(rows, labels) if model is not None else None, present, classes)
 
 
-def _tree(
-    rows: np.ndarray, residuals: np.ndarray, depth: int, classes: int
-) -> tuple[DecisionTreeRegressor, np.ndarray]:
+def _tree(rows: np.ndarray, residuals: np.ndarray, depth: int, classes: int) -> FlatTree:
     tree = DecisionTreeRegressor(max_depth=depth, random_state=0).fit(rows, residuals)
     leaves, count = tree.apply(rows), tree.tree_.node_count
     sums = np.bincount(leaves, residuals, count)
     if not classes:
-        return tree, sums / np.maximum(np.bincount(leaves, minlength=count), 1)
+        return flat(tree, sums / np.maximum(np.bincount(leaves, minlength=count), 1))
     size = np.abs(residuals)
     curve = np.bincount(leaves, size * (1 - size), count)
     steps = (classes - 1) / classes * sums / np.maximum(curve, 1e-12)
-    return tree, np.clip(steps, -_STEP, _STEP)
+    return flat(tree, np.clip(steps, -_STEP, _STEP))
 
 
 def _rounds(rows: np.ndarray, labels: Labels, scores: np.ndarray, method: WarmBoosting) -> Iterator[_Round]:
@@ -117,8 +115,7 @@ def _rounds(rows: np.ndarray, labels: Labels, scores: np.ndarray, method: WarmBo
     wanted = np.eye(classes)[labels] if classes else labels[:, None]
     for _ in range(method.added):
         residuals = wanted - (softmax(scores) if classes else scores)
-        grown = [_tree(rows, column, method.depth, classes) for column in residuals.T]
-        made = _Round(tuple(tree for tree, _ in grown), tuple(value for _, value in grown))
+        made = _Round(tuple(_tree(rows, column, method.depth, classes) for column in residuals.T))
         scores = scores + method.rate * made(rows)
         yield made
 

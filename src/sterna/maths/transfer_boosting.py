@@ -151,13 +151,39 @@ def shrunken(given: Joined, losses: np.ndarray, share: float) -> np.ndarray:
     return made
 
 
+@dataclass(frozen=True)
+class Head:
+    """A linear head on standardised features, as an `Answer`."""
+
+    weight: np.ndarray  # (k, d + 1), the bias last
+    centre: np.ndarray  # (d,)
+    scale: np.ndarray  # (d,)
+    classes: bool  # whether it answers with class numbers, else with its only value
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        found = predictions(self.weight, (rows - self.centre) * self.scale)
+        return found.argmax(axis=1) if self.classes else found[:, 0]
+
+
+@dataclass(frozen=True)
+class Votes:
+    """`votes` of fits that are known."""
+
+    fits: tuple[Answer, ...]
+    weights: np.ndarray
+    classes: int
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return votes(self.fits, self.weights, rows, self.classes)
+
+
 def logistic_learner(classes: int) -> Learner:
     """Multinomial logistic regression on standardised features."""
 
     def learn(given: Joined) -> Answer:
         scaled, centre, scale = _standard(given.features)
         *_, head = logistic_path(scaled, given.labels, given.weights, classes, (STRENGTH,))
-        return lambda rows: predictions(head, (rows - centre) * scale).argmax(axis=1)
+        return Head(head, centre, scale, True)
 
     return learn
 
@@ -167,7 +193,7 @@ def ridge_learner(given: Joined) -> Answer:
     scaled, centre, scale = _standard(given.features)
     values = np.asarray(given.labels, dtype=np.float64)[:, None]
     *_, head = ridge_path(scaled, values, given.weights, (STRENGTH,))
-    return lambda rows: predictions(head, (rows - centre) * scale)[:, 0]
+    return Head(head, centre, scale, False)
 
 
 def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

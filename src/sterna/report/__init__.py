@@ -20,6 +20,7 @@ from sterna.report import (
     confusion,
     curves,
     data,
+    domains,
     doubts,
     extras,
     floors,
@@ -44,6 +45,7 @@ SECTIONS = (
     answer.section,
     routes.section,
     floors.section,
+    domains.section,
     labels.section,
     curves.section,
     confusion.section,
@@ -60,8 +62,8 @@ SECTIONS = (
     data.section,
     repeat.section,
 )
-# The order in which sections may take pictures into the page: the map, which could use them all, comes last.
-LAST = (places.section,)
+# The order in which sections may take pictures into the page: a map, which could use them all, comes last.
+LAST = (places.section, domains.section)
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -90,6 +92,8 @@ def render(place: Path, beside: Sequence[Path] = ()) -> str:
     return TEMPLATES.get_template("page.html").render(
         run=run.name,
         task=run.result.task,
+        adapting=run.adapting,
+        held=run.held,
         first=shown[0],
         sections=shown[1:],
         pictures=run.shelf.pictures,

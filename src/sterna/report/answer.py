@@ -14,26 +14,41 @@ WORDS = {
     "equivalent": "Transfer makes no difference",
     "undecided": "Cannot tell yet",
 }
+BLIND = "Cannot tell"
 
 
 def section(material: Material) -> Section:
     """The top of the page; its title is the answer in two words."""
     verdict = material.result.verdict
+    unit = "right of 0: adaptation is better" if material.adapting else ""
+    rows = [(f"{verdict.route} against {verdict.floor}", verdict)]
     values = {
         "answer": verdict.answer,
         "sentence": verdict.sentence,
-        "chart": interval_chart([(f"{verdict.route} against {verdict.floor}", verdict)]),
-        "power": power(verdict),
+        "chart": None if material.blind else interval_chart(rows, unit),
+        "power": _unmeasured(material) if material.blind else power(verdict, material.held),
         "loss": loss(verdict),
         "facts": _facts(material),
     }
-    return Section("answer", WORDS[verdict.answer], values)
+    title = WORDS[verdict.answer]
+    if material.adapting:
+        title = BLIND if material.blind else title.replace("Transfer", "Adaptation")
+    return Section("answer", title, values)
 
 
-def power(verdict: Verdict) -> str:
+def _unmeasured(material: Material) -> str:
+    """What a page without labels of the target leaves out, and how to have it."""
+    return (
+        f"What needs labels of {material.sides[1]} is not on this page: figures of the routes and their comparison with "
+        "the source alone, confusions, the most wrong predictions, and whether the probabilities can be believed. A "
+        "labelled part of the target, given as --target, would measure all of it."
+    )
+
+
+def power(verdict: Verdict, held: str = "held-out") -> str:
     """What this many held-out examples can tell apart, and how many would be needed."""
     width = 100 * max(verdict.gain - verdict.low, verdict.high - verdict.gain)
-    told = f"With n = {numbers.count(verdict.n)} held-out examples"
+    told = f"With n = {numbers.count(verdict.n)} {held} examples"
     if verdict.answer in ("helps", "hurts"):
         return f"{told} a difference of about {width:.1f} points can be told from none, and this one is larger."
     if verdict.answer == "equivalent":
@@ -63,7 +78,7 @@ def interval_chart(rows: list[tuple[str, Verdict]], unit: str = "") -> Chart:
     low, high = padded([*values, 0.0])
     scale = Scale(low, high, 10, 330)
     bottom = 34 * len(rows) + 6
-    unit = unit or f"points of {numbers.named(first.figure)}, right of 0: transfer is better"
+    unit = f"points of {numbers.named(first.figure)}, {unit or 'right of 0: transfer is better'}"
     label = "; ".join(
         f"{name}: {numbers.points(one.gain)} points, interval {numbers.points_between(one.low, one.high)}"
         for name, one in rows
@@ -93,7 +108,12 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     kept = material.result
     seeds = len({one.seed for one in kept.routes})
     sizes = kept.data.get("sizes") or {}
-    split = ", ".join(f"{numbers.count(size)} {part}" for part, size in sizes.items() if isinstance(size, int))
+    named = material.parts if material.adapting else {}
+    split = ("; " if named else ", ").join(
+        f"{numbers.count(size)} {named.get(part, part)}"
+        for part, size in sizes.items()
+        if isinstance(size, int)
+    )
     examples = numbers.plural(int(kept.data.get("n") or 0), "example")
     return [
         ("data", f"{kept.data.get('origin') or '-'}: {examples}{f' ({split})' if split else ''}"),

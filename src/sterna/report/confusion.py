@@ -18,7 +18,7 @@ Matrix = list[list[int]]
 def section(material: Material) -> Section | None:
     """The matrix and the most confused pairs; only where each item has one class."""
     title = "What is confused with what"
-    if material.result.task != "classify" or not material.classes:
+    if material.result.task != "classify" or not material.classes or material.blind:
         return None
     matrix = material.found("confusion") or counted(material.answers, material.classes)
     if not any(map(any, matrix)):
@@ -72,11 +72,11 @@ def _conclusion(material: Material, matrix: Matrix) -> str:
     total = sum(map(sum, matrix))
     wrong = total - sum(row[place] for place, row in enumerate(matrix))
     if not wrong:
-        return f"Of {numbers.plural(total, 'held-out example')} at the first seed none was taken for another class."
+        return f"Of {numbers.plural(total, f'{material.held} example')} at the first seed none was taken for another class."
     recalls = [(row[place] / sum(row), material.called(place)) for place, row in enumerate(matrix) if sum(row)]
     worst, name = min(recalls)
     return (
-        f"{numbers.count(wrong)} of {numbers.plural(total, 'held-out example')} at the first seed were taken for "
+        f"{numbers.count(wrong)} of {numbers.plural(total, f'{material.held} example')} at the first seed were taken for "
         f"another class; the hardest is {name}, recognized in {numbers.percent(worst, 0)} of cases."
     )
 

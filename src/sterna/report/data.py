@@ -8,7 +8,6 @@ from typing import Any
 from sterna.report import numbers
 from sterna.report.material import Material
 from sterna.report.section import Section
-from sterna.report.showing import PARTS
 
 NAMED = 8  # items of a finding
 CLASSES = 1000
@@ -19,14 +18,14 @@ def section(material: Material) -> Section:
     """Sizes, class counts, findings and warnings."""
     data = material.result.data
     findings = [one for one in data.get("findings") or () if isinstance(one, Mapping)]
-    counts = {PARTS.get(part, part): dict(one) for part, one in (data.get("counts") or {}).items()}
+    counts = {material.parts.get(part, part): dict(one) for part, one in (data.get("counts") or {}).items()}
     rows = _rows(counts) if material.result.task != "regress" else []
     values = {
-        "facts": _facts(data),
+        "facts": _facts(material),
         "parts": list(counts),
         "rows": rows[:CLASSES],
         "left_out": max(0, len(rows) - CLASSES),
-        "told": _told(counts),
+        "told": _told(counts, next(iter(material.parts.values()))),
         "unit": UNITS.get(material.result.task, UNITS["classify"]),
         "findings": [
             {
@@ -57,8 +56,8 @@ def _rows(counts: Mapping[str, Mapping[str, int]]) -> list[list[tuple[str, Any]]
     return found
 
 
-def _told(counts: Mapping[str, Mapping[str, int]]) -> str:
-    train = counts.get("training") or {}
+def _told(counts: Mapping[str, Mapping[str, int]], part: str) -> str:
+    train = counts.get(part) or {}
     if len(train) < 2:
         return ""
     few, many = min(train, key=lambda name: train[name]), max(train, key=lambda name: train[name])
@@ -70,10 +69,13 @@ def _told(counts: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(material: Material) -> list[tuple[str, str]]:
+    data = material.result.data
     found = [("origin", str(data.get("origin") or "-")), ("examples", numbers.count(data.get("n") or 0))]
     sizes = data.get("sizes") or {}
-    found += [(PARTS.get(part, part), numbers.count(size)) for part, size in sizes.items() if isinstance(size, int)]
+    found += [(material.parts.get(part, part), numbers.count(size)) for part, size in sizes.items() if isinstance(size, int)]
+    if material.adapting and data["target"] != sizes.get("test"):
+        found.append(("adapted to", f"{numbers.count(data['target'])} of the target, with those not held out"))
     if data.get("source"):
         found.append(("source", str(data["source"])))
     if data.get("refit"):

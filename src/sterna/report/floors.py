@@ -16,22 +16,24 @@ PARTS = 24  # drawn; those with the largest differences, the table has all
 LEVEL = 0.05
 
 
-def section(material: Material) -> Section:
-    """The comparisons with every floor."""
+def section(material: Material) -> Section | None:
+    """The comparisons with every floor; None where nothing was measured."""
+    if material.blind:
+        return None
     verdict = material.result.verdict
     several = [verdict, *material.result.comparisons]
     named = [(f"{one.route} against {one.floor}", one) for one in several]
     values = {
-        "chart": interval_chart(named),
+        "chart": interval_chart(named, "right of 0: adaptation is better" if material.adapting else ""),
         "rows": [_row(one) for one in several],
-        "conclusion": _conclusion(several),
+        "conclusion": _conclusion(several, material.adapting),
         "choosing": material.result.choosing.sentence if material.result.choosing else "",
         "kinds": [_kind(kind, verdict) for kind in dict.fromkeys(part.kind for part in verdict.parts)],
     }
     return Section("floors", "Against each floor", values)
 
 
-def _conclusion(several: Sequence[Verdict]) -> str:
+def _conclusion(several: Sequence[Verdict], adapting: bool) -> str:
     beaten = [one.floor for one in several if one.answer == "helps"]
     lost = [one.floor for one in several if one.answer == "hurts"]
     open_ = [one.floor for one in several if one.answer in ("undecided", "equivalent")]
@@ -42,6 +44,8 @@ def _conclusion(several: Sequence[Verdict]) -> str:
     ]
     told = [f"{word} {numbers.listed(names)}" for names, word in parts if names]
     floor = "A floor is trained on the same examples without pretrained weights."
+    if adapting:
+        floor = "A floor learns from the same source examples and never looks at the target."
     return f"{several[0].route} is {', and '.join(told)}. {floor}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sterna import files, result
 from sterna.errors import DataError, StoreError
-from sterna.report.showing import Shelf
+from sterna.report.showing import DOMAINS, PARTS, Shelf
 from sterna.result import Result
 
 EVIDENCE, PREDICTIONS = "evidence.json", "predictions.csv"
@@ -43,6 +43,33 @@ class Material:
     evidence: Mapping[str, Any] | None  # None: the run has none
     shelf: Shelf  # the examples in the evidence, each picture handed out once
     extras: Mapping[str, Any]  # "rank", "distance": whatever lies there
+
+    @property
+    def adapting(self) -> bool:
+        """Whether the run went from a labelled source to a target: then only the target is held out."""
+        return _adapting(self.result)
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing was measured, since no label of the target is known."""
+        return self.adapting and not any(one.metrics for one in self.result.routes)
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """What the parts of the split are called."""
+        return DOMAINS if self.adapting else PARTS
+
+    @property
+    def held(self) -> str:
+        """What kind of examples is held out: "held-out", or those of the target."""
+        return "target" if self.adapting else "held-out"
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What source and target are called, where there are two."""
+        left, _, right = str(self.result.data.get("origin") or "").rpartition(" -> ")
+        names = [Path(one).name or one for one in (left, right)]
+        return ("source", "target") if not all(names) or names[0] == names[1] else (names[0], names[1])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,9 +130,13 @@ def read(place: Path, beside: Sequence[Path] = ()) -> Material:
         histories=_histories(place, kept),
         answers=_answers(place / PREDICTIONS),
         evidence=evidence,
-        shelf=Shelf((evidence or {}).get("items") or ()),
+        shelf=Shelf((evidence or {}).get("items") or (), parts=DOMAINS if _adapting(kept) else PARTS),
         extras={key: found for key, name in EXTRAS.items() if (found := _first(name, (*beside, place))) is not None},
     )
+
+
+def _adapting(kept: Result) -> bool:
+    return kept.data.get("target") is not None
 
 
 def _first(name: str, places: Sequence[Path]) -> Any:

@@ -21,7 +21,7 @@ Bin = tuple[float, float, int]  # mean confidence, share right, examples
 
 def section(material: Material) -> Section | None:
     """The reliability diagram; only where answers have probabilities."""
-    if material.result.task != "classify":
+    if material.result.task != "classify" or material.blind:
         return None
     kept = (material.evidence or {}).get("reliability") or {}
     bins = [(float(a), float(b), int(n)) for a, b, n in kept.get("bins", ()) if n] or binned(material.answers)
@@ -33,7 +33,7 @@ def section(material: Material) -> Section | None:
     return Section(
         "reliability",
         "Can its probabilities be believed?",
-        {"chart": _chart(bins, material.answers), "told": _told(bins, error)},
+        {"chart": _chart(bins, material.answers), "told": _told(bins, error, material.held)},
     )
 
 
@@ -58,7 +58,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, (centre - width) / (1 + z * z / n)), min(1.0, (centre + width) / (1 + z * z / n))
 
 
-def _told(bins: Sequence[Bin], error: float) -> str:
+def _told(bins: Sequence[Bin], error: float, held: str) -> str:
     total = sum(n for *_, n in bins)
     excess = sum((confidence - right) * n for confidence, right, n in bins) / total
     doubt = 1 / math.sqrt(total)
@@ -70,7 +70,7 @@ def _told(bins: Sequence[Bin], error: float) -> str:
     few = " With so few examples it is above 0 by chance alone." if total < FEW else ""
     return (
         f"{side}. The expected calibration error is {numbers.decimal(error)}: that far confidence and share right lie "
-        f"apart, on average over groups of like confidence ({numbers.plural(total, 'held-out example')} of the first "
+        f"apart, on average over groups of like confidence ({numbers.plural(total, f'{held} example')} of the first "
         f"seed).{few}"
     )
 

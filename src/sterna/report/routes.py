@@ -15,8 +15,10 @@ DRAWN = 20  # routes in a chart; the table has all
 ROUND = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 3 * 3600, 8 * 3600, 24 * 3600, 72 * 3600)  # s
 
 
-def section(material: Material) -> Section:
-    """The comparison of routes."""
+def section(material: Material) -> Section | None:
+    """The comparison of routes; None where nothing was measured."""
+    if material.blind:
+        return None
     figure = material.result.verdict.figure
     found = summaries(material.result.routes)
     ordered = sorted(found, key=lambda one: _better(figure, one.metrics[figure].value))
@@ -25,7 +27,7 @@ def section(material: Material) -> Section:
         "points": _points(material, drawn, figure),
         "times": _times(drawn, figure, material.result.shipped),
         "figure": numbers.named(figure),
-        "conclusion": _conclusion(ordered, figure, material.result.shipped),
+        "conclusion": _conclusion(ordered, figure, material),
         "left_out": len(ordered) - len(drawn),
         "seeds": max(one.seeds for one in found),
         "table": _table(ordered, figure, material.result.shipped),
@@ -42,10 +44,11 @@ def _kind(one: Summary, shipped: str) -> str:
     return ("ships " if one.name == shipped else "") + ("floor" if one.floor else "transfer")
 
 
-def _conclusion(ordered: list[Summary], figure: str, shipped: str) -> str:
-    best = ordered[0]
+def _conclusion(ordered: list[Summary], figure: str, material: Material) -> str:
+    best, shipped = ordered[0], material.result.shipped
     value = numbers.figure(figure, best.metrics[figure].value)
-    told = f"{best.name} has the best held-out {numbers.named(figure)}, {value}, in {numbers.seconds(best.seconds)}"
+    held = f"{numbers.named(figure)} on the target" if material.adapting else f"held-out {numbers.named(figure)}"
+    told = f"{best.name} has the best {held}, {value}, in {numbers.seconds(best.seconds)}"
     near = [one.name for one in ordered[1:] if _overlap(best, one, figure)]
     if near:
         one = len(near) == 1
@@ -53,7 +56,8 @@ def _conclusion(ordered: list[Summary], figure: str, shipped: str) -> str:
             f"; the interval{'' if one else 's'} of {numbers.listed(near, 4)} overlap{'s' if one else ''} with its own"
         )
     if best.name != shipped:
-        told += f"; {shipped} ships, because the choice is made on the validation part and not here"
+        chosen = "by criteria that see no label of the target" if material.adapting else "on the validation part"
+        told += f"; {shipped} ships, because the choice is made {chosen} and not here"
     return told + "."
 
 

@@ -16,6 +16,7 @@ from sterna.report.numbers import NAME, short
 PICTURES = 1_600_000  # bytes of all pictures; with everything else a page stays under 3 MB
 TEXT = 300  # characters of a text
 PARTS = {"train": "training", "validation": "validation", "test": "held out", "source": "source"}
+DOMAINS = {"train": "source, training", "validation": "source, validation", "test": "target", "source": "source"}
 ANY_PICTURE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -29,18 +30,17 @@ class Shown:
     text: str
     picture: str  # the id by which it is drawn; "" without
     label: int | None = None
-
-    @property
-    def where(self) -> str:
-        """Its part of the split, as the page names it."""
-        return PARTS.get(self.part, self.part)
+    where: str = ""  # its part of the split, as the page names it
 
 
 class Shelf:
     """Hands out examples by their index and remembers which pictures the page has to hold."""
 
-    def __init__(self, items: Sequence[Mapping[str, Any]], budget: int = PICTURES) -> None:
+    def __init__(
+        self, items: Sequence[Mapping[str, Any]], budget: int = PICTURES, parts: Mapping[str, str] = PARTS
+    ) -> None:
         self.items = items
+        self.parts = parts
         self.left = budget
         self.pictures: dict[str, str] = {}  # id -> data URI
 
@@ -53,7 +53,7 @@ class Shelf:
         picture = self.keep(f"p{number}", item.get("picture"))
         label = item.get("label")
         name, part, text = (str(item.get(key) or "") for key in ("name", "part", "text"))
-        return Shown(number, short(name, NAME), part, _cut(text, TEXT), picture, label)
+        return Shown(number, short(name, NAME), part, _cut(text, TEXT), picture, label, self.parts.get(part, part))
 
     def keep(self, name: str, uri: Any) -> str:
         """Put a picture into the page under a name, and return the name; "" for no picture, or no room for it."""

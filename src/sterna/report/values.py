@@ -19,7 +19,7 @@ Pairs = Sequence[tuple[float, float]]  # true, predicted
 
 def section(material: Material) -> Section | None:
     """Two charts for each column of numbers."""
-    if material.result.task != "regress":
+    if material.result.task != "regress" or material.blind:
         return None
     title = "How far predictions are off"
     columns = pairs(material)
@@ -28,7 +28,7 @@ def section(material: Material) -> Section | None:
     shown = list(columns.items())[:COLUMNS]
     values = {
         "columns": [
-            {"name": name, "told": _told(name, found), "charts": [_against(name, found), _left_over(name, found)]}
+            {"name": name, "told": _told(name, found), "charts": [_against(name, found, material.held), _left_over(name, found)]}
             for name, found in shown
         ],
         "left_out": len(columns) - len(shown),
@@ -65,11 +65,11 @@ def _told(name: str, found: Pairs) -> str:
     return f"{told}; on average they are {numbers.rough(abs(lean))} too {'high' if lean > 0 else 'low'}."
 
 
-def _against(name: str, found: Pairs) -> Chart:
+def _against(name: str, found: Pairs, held: str) -> Chart:
     low, high = padded([value for pair in found for value in pair])
     across, up = Scale(low, high, 66, 330), Scale(low, high, 288, 10)
     chart = Chart(
-        f"predicted against true {name} of {numbers.plural(len(found), 'held-out example')}; on the dashed line both "
+        f"predicted against true {name} of {numbers.plural(len(found), f'{held} example')}; on the dashed line both "
         "are the same",
         322,
         (66, 10, 330, 288),

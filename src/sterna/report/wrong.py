@@ -23,14 +23,14 @@ LEADS = {
 def section(material: Material) -> Section | None:
     """The most wrong predictions, with what was seen where the evidence has it."""
     task = material.result.task
-    if task not in LEADS:
+    if task not in LEADS or material.blind:
         return None
     title = "The most wrong predictions"
     cards = _cards(material) or (_from_predictions(material) if task == "classify" else [])
     if not cards:
         if not (task == "classify" and material.answers) and material.evidence is None:
             return without_evidence("wrong", title, "Mistakes are")
-        return Section("wrong", title, missing="No held-out example was predicted wrongly at the first seed.")
+        return Section("wrong", title, missing=f"No {material.held} example was predicted wrongly at the first seed.")
     return Section("wrong", title, {"cards": cards, "bare": material.evidence is None, "lead": LEADS[task]})
 
 
