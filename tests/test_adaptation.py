@@ -241,6 +241,34 @@ def test_the_same_seed_gives_the_same_bits_and_target_labels_none(photos: Path, 
     assert len(kept[2]) == len(kept[0])
 
 
+def test_several_sources_have_a_term_each(photos: Path, encoder: str, tmp_path: Path) -> None:
+    write_photos(tmp_path / "other", 10, seed=9)
+    found = sterna.fit(
+        f"{photos / 'source'}, {tmp_path / 'other'}",
+        target=photos / "target",
+        encoder=encoder,
+        loss="cross_entropy + dann(hidden=8)",
+        schedule="epochs=2, batch=16",
+        out=tmp_path / "run",
+        settings="page=false, sources=soft_maximum",
+    )
+    assert found.data["n"] == 3 * (14 + 10 + 8)
+    assert "other -> " in found.data["origin"]
+    with np.load(next((tmp_path / "run" / "routes").glob("dann*")) / "predictions.npz") as arrays:
+        several = arrays["test"]
+    pooled = sterna.fit(
+        f"{photos / 'source'}, {tmp_path / 'other'}",
+        target=photos / "target",
+        encoder=encoder,
+        loss="cross_entropy + dann(hidden=8)",
+        schedule="epochs=2, batch=16",
+        out=tmp_path / "pooled",
+        settings="page=false, sources=pooled",
+    )
+    with np.load(next((Path(pooled.folder) / "routes").glob("dann*")) / "predictions.npz") as arrays:
+        assert not np.allclose(arrays["test"], several)
+
+
 def test_labels_that_are_sealed_are_not_looked_at_in_training(photos: Path) -> None:
     source, target = (opening.open_data(str(photos / name)) for name in ("source", "target"))
     found = targeting.joined(source, target)

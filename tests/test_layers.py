@@ -32,7 +32,7 @@ ROWS = (
     ("portrait", "appraisal", "agenda"),
     ("curve", "keeping"),
     ("route", "conclusion", "shipping", "weighing"),
-    ("desk", "card", "across"),
+    ("desk", "card", "across", "overlap"),
     (
         "feeds",
         "plan",
@@ -47,7 +47,7 @@ ROWS = (
         "stepping",
     ),
     ("train", "score", "store", "verdict", "artifact", "opening"),
-    ("checkpoint", "descent", "heads", "extraction", "crossing", "domainwise"),
+    ("checkpoint", "descent", "heads", "extraction", "crossing", "domainwise", "sourcewise"),
     (
         "data",
         "encoders",

@@ -138,3 +138,18 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         intake.opened(Sides(place, source=place, target=place), Columns(), Settings(), Watch())
     with pytest.raises(SpecError, match="got no target"):
         intake.opened(Sides(place, labels=place), Columns(), Settings(), Watch())
+
+
+def test_several_sources_are_domains_of_one(tmp_path: Path) -> None:
+    first, target = of_both(tmp_path)
+    second = read(table(tmp_path / "u.csv", 9, 4, "xBa"))
+    both = targeting.stacked([first, second])
+    assert len(both.table) == 20 + 6  # without the class that the first lacks
+    assert [both.table.classes[label] for label in both.table.labels[20:]] == ["b", "a"] * 3
+    found = targeting.joined(both, target)
+    owners = targeting.owners(found)
+    assert np.bincount(owners[owners >= 0]).tolist() == [20, 6]
+    assert (owners[found.table.rows[found.parts == "test"]] == -1).all()
+    names = [found.table.items.name(int(row)) for row in found.table.rows]
+    assert len(names) == 26 + 12
+    assert len(set(found.groups.tolist())) == 38

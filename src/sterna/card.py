@@ -122,7 +122,7 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
 
 def _table(result: Result) -> list[str]:
     if not _figures(result):
-        return ["No label of the target is known, so nothing was measured, and how good it is there is not known."]
+        return ["The criteria say which route suits the target best of those tried, and nothing of how well."]
     rows = [
         f"| {in_words(name)} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
         for name, one in _figures(result).items()
@@ -158,10 +158,10 @@ def _across(result: Result, learnt: int) -> list[str]:
     source, target = _sides(result)
     alone = next(one for one in result.routes if one.name == result.shipped).floor
     looked = (
-        "it has not looked at the target" if alone else f"and from {result.data['target']:,} of the target without labels"
+        "and has not looked at the target" if alone else f"and from {result.data['target']:,} of the target without labels"
     )
     return [
-        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}); {looked}.",
+        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}), {looked}.",
         f"- It is for items of the target ({_escaped(target)}), and for those of no third origin.",
         "- It was chosen by criteria that see no label of the target, and these can choose wrongly.",
     ]

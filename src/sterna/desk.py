@@ -45,6 +45,8 @@ class Desk:
     extracting: Callable[[int, int], None] | None = None
     notes: list[str] = field(default_factory=list)
     criteria: tuple[Any, ...] = ()  # that judge an adaptation without labels of the target
+    owners: np.ndarray | None = None  # (items,) of which source each is, -1: of the target; see `targeting.owners`
+    sources: str = "equal"  # how several of them are weighed; see `sourcewise`
     twin: Encoder | None = None  # with the statistics of the unlabelled part, where it has its own
 
     def last(self) -> Desk:

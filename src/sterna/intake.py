@@ -57,7 +57,9 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
 def _crossed(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
     """A labelled source and the target of an adaptation, as one data set; see `targeting.joined`."""
     target, labels = sides.target, sides.labels
-    source = _read(sides.data, columns, watch, "checking the data")
+    several = [part.strip() for part in sides.data.split(",") if part.strip()]
+    sources = [_read(part, columns, watch, "checking the data") for part in several]
+    source = sources[0] if len(sources) == 1 else targeting.stacked(sources)
     if columns.domain and target in source.domains.tolist():
         other, source = mixing.by_domain(source, target)
         watch.say(f"{len(other.table)} examples of the domain {target}, {len(source.table)} of all others.")

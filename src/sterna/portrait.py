@@ -223,6 +223,13 @@ def _stages(page: Page, seen: _Seen) -> None:
         page.note(
             "stages", "Stages are left out whose outputs do not vary over the held-out items, or too few to tell."
         )
+    first = next((one for one in found if one.cka < 1), None)
+    if run.adapting is not None and first is not None and not first.moved:
+        page.note(
+            "stages",
+            f"No weight of {first.name} has moved: its outputs change because what ships has BatchNorm statistics of "
+            "the target.",
+        )
     if run.random:
         page.note("stages", "What ships began with random weights: «before» is the pretrained network, not its start.")
 

@@ -22,6 +22,7 @@ from sterna.network import Network, matching_rows
 from sterna.plan import Route
 from sterna.records import Augment, Encoder, Phase, Setting, Table, Training
 from sterna.rows import Standardised
+from sterna.sourcewise import Sourcewise
 
 CHUNK = 256  # rows predicted at a time
 
@@ -300,7 +301,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
     own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
     recipe = train.Recipe(
         phases,
-        route.losses,
+        _by_source(route.losses, desk),
         route.optimizer,
         route.schedule,
         desk.seed,
@@ -319,6 +320,16 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
     twin = tables.twin.network if tables.twin else None
     trained = train.train(network, recipe, tables.feeds, setting, twin=twin, place=desk.place, report=desk.report)
     return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
+
+
+def _by_source(losses: tuple[Any, ...], desk: Desk) -> tuple[Any, ...]:
+    """Addends that compare domains as a term for each source, where there are several or some of the target's labels."""
+    if desk.owners is None:
+        return losses
+    owners = desk.owners[desk.training.target.rows]
+    if not owners.any():  # one source and nothing else
+        return losses
+    return tuple(Sourcewise(one, owners, desk.sources) if one.needs == "unlabelled" else one for one in losses)
 
 
 def _twin(route: Route, desk: Desk, network: Network, augment: Augment) -> Tables:

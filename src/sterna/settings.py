@@ -34,6 +34,11 @@ class Settings:
         "the best share of the source by gradient, similarity or importance (best:0.5:gradient), as routes of their "
         "own beside the whole source",
     )
+    sources: str = option(
+        "equal",
+        "how an addend that adapts treats several sources: as one, or as a term for each, weighed so",
+        Choice(("pooled", "equal", "soft_maximum", "distance")),
+    )
     criterion: str = option(
         "", "by which adaptations are chosen without labels of the target, a sum; by default those that did best"
     )

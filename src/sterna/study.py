@@ -349,6 +349,8 @@ class Study:
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
             criteria=crossing.criteria(self.settings.criterion),
+            owners=None if self.loaded.unlabelled is None else targeting.owners(self.loaded),
+            sources=self.settings.sources,
         )
 
     def _learnt(self, rows: np.ndarray, each: np.ndarray) -> tuple[Table, np.ndarray]:

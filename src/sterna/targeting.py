@@ -83,6 +83,45 @@ def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
     )
 
 
+def stacked(sources: Sequence[Loaded]) -> Loaded:
+    """Several labelled sources as one, each a domain; classes are those of the first and go by name.
+
+    Raises `DataError` for a source of other items or labels, or without a class of the first.
+    """
+    first = sources[0]
+    tables = [first.table, *(mixing.aligned(one.table, first.table) for one in sources[1:])]
+    kept, labels = [np.arange(len(first.table))], [first.table.labels]
+    for table in tables[1:]:
+        positions, named = mixing.usable(table, first.table)
+        kept.append(positions)
+        labels.append(named)
+    items, rows = _placed(tables)
+    starts = np.cumsum([0, *(int(one.groups.max(initial=-1)) + 1 for one in sources)])
+    parts = list(zip(sources, kept, strict=True))
+    return replace(
+        first,
+        table=replace(
+            first.table,
+            items=items,
+            rows=np.concatenate([one[some] for one, some in zip(rows, kept, strict=True)]),
+            labels=np.concatenate(labels),
+        ),
+        groups=np.concatenate([one.groups[some] + start for (one, some), start in zip(parts, starts, strict=False)]),
+        parts=np.concatenate([np.full(len(some), "") for _, some in parts]),
+        findings=tuple(finding for one in sources for finding in one.findings),
+        origin=", ".join(one.origin for one in sources),
+        domains=np.concatenate([_domains(one)[some] for one, some in parts]),
+    )
+
+
+def owners(loaded: Loaded) -> np.ndarray:
+    """(number of items,) int64: the number of the source that an item is labelled by, -1 for items of the target."""
+    found = np.full(len(loaded.table.items), -1, dtype=np.int64)
+    source = loaded.parts == ""
+    found[loaded.table.rows[source]] = np.unique(loaded.domains[source], return_inverse=True)[1]
+    return found
+
+
 def settled(split: Split, loaded: Loaded) -> Split:
     """The split with all labelled target examples in its training part: with so few, none is spared to judge."""
     known = split.validation[loaded.parts[split.validation] == "train"]

@@ -31,7 +31,7 @@ def section(material: Material) -> Section:
         {
             "name": name,
             "chart": _chart(name, seeds, levels),
-            "told": " ".join(filter(None, (_told(seeds), _spans(phases(next(iter(seeds.values()))))))),
+            "told": " ".join(filter(None, ("" if material.adapting else _told(seeds), _spans(phases(next(iter(seeds.values()))))))),
         }
         for name, seeds in shown.items()
     ]
