@@ -292,23 +292,26 @@ def test_the_command_on_the_page_asks_for_the_same_again(run: Path, monkeypatch:
     asked: list[Any] = []
     monkeypatch.setattr(cli, "_fit", lambda *given: asked.append(given))
     assert CliRunner().invoke(cli.app, shlex.split(line)[1:]).exit_code == 0
-    data, given, source, _, settings, columns = asked[0]
-    assert (data, source, columns) == (str(run.parent / "digits.npz"), None, Columns())
+    data, given, _, settings, columns = asked[0]
+    assert (data, given["source"], columns) == (str(run.parent / "digits.npz"), None, Columns())
     assert settings == Settings(shots=4, floors="classical", mitigate=False)  # type: ignore[call-arg]
     assert (given["encoder"], given["tune"], given["optimizer"]) == ("builtin:glyphs", "probe", "adamw")
 
 
 def test_every_option_survives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(2, None, 0.25, 0.2, "scratch", "va", 0.5, "", 0.0123456, 300, False, (0.1, 0.3), False)  # type: ignore[call-arg]
+    settings = Settings(  # type: ignore[call-arg]
+        2, None, 0.25, 0.2, "scratch", "va", 0.5, "", "pooled", "snd", 0.0123456, 300, False, (0.1, 0.3), False
+    )
     columns = Columns(("one", "other"), ("a b", "c"), "film", "hospital", "multilabel")
     given = {"encoder": ["hf:x", "local:y z"], "tune": "probe, full", "method": "", "loss": "cross_entropy(weight=1)",
-             "augment": "flip + mixup", "optimizer": "sgd(rate=0.1)", "schedule": "epochs=3"}  # fmt: skip
-    line = command.written("it's data.csv", given, "other.csv", columns, settings)
+             "augment": "flip + mixup", "optimizer": "sgd(rate=0.1)", "schedule": "epochs=3", "source": "other.csv",
+             "target": "tar get", "labels": "few.csv"}  # fmt: skip
+    line = command.written("it's data.csv", given, columns, settings)
     asked: list[Any] = []
     monkeypatch.setattr(cli, "_fit", lambda *found: asked.append(found))
     done = CliRunner().invoke(cli.app, shlex.split(line)[1:])
     assert done.exit_code == 0, done.output
-    assert asked == [("it's data.csv", {**given, "encoder": "hf:x, local:y z"}, "other.csv", None, settings, columns)]
+    assert asked == [("it's data.csv", {**given, "encoder": "hf:x, local:y z"}, None, settings, columns)]
 
 
 RANK = {

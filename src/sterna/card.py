@@ -157,11 +157,11 @@ def _across(result: Result, learnt: int) -> list[str]:
     """What an adapted model has learnt from, and where it holds."""
     source, target = _sides(result)
     alone = next(one for one in result.routes if one.name == result.shipped).floor
-    looked = (
-        "and has not looked at the target" if alone else f"and from {result.data['target']:,} of the target without labels"
-    )
+    looked = "has not looked at the target"
+    if not alone:
+        looked = f"from {result.data['target']:,} of the target without labels"
     return [
-        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}), {looked}.",
+        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}), and {looked}.",
         f"- It is for items of the target ({_escaped(target)}), and for those of no third origin.",
         "- It was chosen by criteria that see no label of the target, and these can choose wrongly.",
     ]

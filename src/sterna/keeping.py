@@ -32,8 +32,8 @@ def keep(ran: Ran, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
     if ran.sight is not None:
-        seen = {"source": ran.sight.source, "target": ran.sight.target}
-        files.write_arrays(folder / DOMAINS, {**seen, **_sides("rows", ran.sight.rows), **_sides("raw", ran.sight.before)})
+        seen = {"source": ran.sight.source, "target": ran.sight.target, **_sides("rows", ran.sight.rows)}
+        files.write_arrays(folder / DOMAINS, {**seen, **_sides("raw", ran.sight.before)})
     if isinstance(ran.model, torch.nn.Module):
         state = ran.model.state_dict()
         save_file(

@@ -21,7 +21,7 @@ from sterna.maths.samples import thinned
 from sterna.planar import planar
 from sterna.records import Encoder
 
-DISTANCES = ("mmd", "energy", "a_distance")  # of kernels, of means of distances, of a classifier: three ways to be apart
+DISTANCES = ("mmd", "energy", "a_distance")  # of kernels, of pairs, of a classifier: three ways to be apart
 UNSEEN = 100  # examples a side where none of their frozen features are stored
 FEWEST = 3  # points of a map
 

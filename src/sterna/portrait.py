@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,10 @@ class _Seen:
     def rows(self) -> np.ndarray:
         return np.array([self.parts[i].rows[j] for i, j in zip(self.part, self.place, strict=True)], dtype=np.int64)
 
+    def taken(self, which: np.ndarray) -> _Seen:
+        """Some of the items alone."""
+        return replace(self, part=self.part[which], place=self.place[which], features=self.features[which])
+
     def inside(self, *names: str) -> np.ndarray:
         """(n,) bool: whether an item lies in one of these parts."""
         return np.isin([self.parts[i].name for i in self.part], names)
@@ -156,7 +160,8 @@ def _doubts(page: Page, seen: _Seen) -> None:
     pairs, cosines = near_duplicates(seen.features)
     crossing = seen.part[pairs[:, 0]] != seen.part[pairs[:, 1]]
     order = np.lexsort((-cosines, ~crossing))[:LISTED]
-    suspects = _suspects(page, seen) if page.run.classify else None
+    judged = seen.taken(~seen.inside("test")) if page.run.adapting else seen
+    suspects = _suspects(page, judged) if page.run.classify else None
     if suspects is not None:
         page.made["suspects"] = suspects
     page.made["duplicates"] = [
@@ -166,13 +171,10 @@ def _doubts(page: Page, seen: _Seen) -> None:
 
 
 def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
-    crosses = page.run.adapting is not None
-    known = ~seen.inside("test")
-    asked = np.flatnonzero(known) if crosses else np.arange(len(known))
-    labels, features, known = seen.labels[asked], seen.features[asked], known[asked]
+    labels, known = seen.labels, ~seen.inside("test")
     classes = len(page.run.table.classes)
     seed = derive(page.run.split.seed, "portrait", "folds")
-    found = confident.judged(features[known], labels[known], classes, features[~known], seed)
+    found = confident.judged(seen.features[known], labels[known], classes, seen.features[~known], seed)
     if found is None:
         page.note("doubts", "Label errors were not looked for: some class has too few examples to be left out in turn.")
         return None
@@ -185,7 +187,7 @@ def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
     doubted = doubted[probabilities[doubted, likely[doubted]] > probabilities[doubted, labels[doubted]]]
     rest = (
         "labels of the target are not judged, since a probe of the source errs there for other reasons."
-        if crosses
+        if known.all()
         else "held-out labels were judged too, now that the test is over, and learnt from by none."
     )
     page.note(
@@ -194,7 +196,7 @@ def _suspects(page: Page, seen: _Seen) -> list[dict[str, Any]] | None:
         f"each label judged by probes that have not seen it; {rest}",
     )
     return [
-        {"item": seen.show(page, int(asked[at])), "given": int(labels[at]), "likely": int(likely[at]),
+        {"item": seen.show(page, int(at)), "given": int(labels[at]), "likely": int(likely[at]),
          "probability": short(probabilities[at, likely[at]])}
         for at in doubted[:LISTED]
     ]  # fmt: skip

@@ -348,7 +348,7 @@ class Study:
             fingerprint=self.mark,
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
-            criteria=crossing.criteria(self.settings.criterion),
+            criteria=crossing.criteria(self.settings.criterion, bool(chosen.encoder)),
             owners=None if self.loaded.unlabelled is None else targeting.owners(self.loaded),
             sources=self.settings.sources,
         )

@@ -39,8 +39,8 @@ def section(material: Material) -> Section:
 def _unmeasured(material: Material) -> str:
     """What a page without labels of the target leaves out, and how to have it."""
     return (
-        f"What needs labels of {material.sides[1]} is not on this page: figures of the routes and their comparison with "
-        "the source alone, confusions, the most wrong predictions, and whether the probabilities can be believed. A "
+        f"What needs labels of {material.sides[1]} is not on this page: figures of the routes and their comparison "
+        "with the source alone, confusions, the most wrong predictions, and whether the probabilities can be believed. A "
         "labelled part of the target, given as --target, would measure all of it."
     )
 
@@ -110,9 +110,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     sizes = kept.data.get("sizes") or {}
     named = material.parts if material.adapting else {}
     split = ("; " if named else ", ").join(
-        f"{numbers.count(size)} {named.get(part, part)}"
-        for part, size in sizes.items()
-        if isinstance(size, int)
+        f"{numbers.count(size)} {named.get(part, part)}" for part, size in sizes.items() if isinstance(size, int)
     )
     examples = numbers.plural(int(kept.data.get("n") or 0), "example")
     return [

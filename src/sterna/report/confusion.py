@@ -71,12 +71,13 @@ def _row(material: Material, matrix: Matrix, truth: int, shown: Sequence[int]) -
 def _conclusion(material: Material, matrix: Matrix) -> str:
     total = sum(map(sum, matrix))
     wrong = total - sum(row[place] for place, row in enumerate(matrix))
+    asked = numbers.plural(total, f"{material.held} example")
     if not wrong:
-        return f"Of {numbers.plural(total, f'{material.held} example')} at the first seed none was taken for another class."
+        return f"Of {asked} at the first seed none was taken for another class."
     recalls = [(row[place] / sum(row), material.called(place)) for place, row in enumerate(matrix) if sum(row)]
     worst, name = min(recalls)
     return (
-        f"{numbers.count(wrong)} of {numbers.plural(total, f'{material.held} example')} at the first seed were taken for "
+        f"{numbers.count(wrong)} of {asked} at the first seed were taken for "
         f"another class; the hardest is {name}, recognized in {numbers.percent(worst, 0)} of cases."
     )
 

@@ -27,11 +27,12 @@ def section(material: Material) -> Section:
         return Section("curves", title, missing="There are no curves: no route of this run was trained epoch by epoch.")
     shown = dict(list(long.items())[:DRAWN])
     levels = [value for seeds in shown.values() for epochs in seeds.values() for value in _values(epochs)]
+    told = _unjudged if material.adapting else _told
     charts = [
         {
             "name": name,
             "chart": _chart(name, seeds, levels),
-            "told": " ".join(filter(None, ("" if material.adapting else _told(seeds), _spans(phases(next(iter(seeds.values()))))))),
+            "told": " ".join(filter(None, (told(seeds), _spans(phases(next(iter(seeds.values()))))))),
         }
         for name, seeds in shown.items()
     ]
@@ -69,6 +70,11 @@ def _told(seeds: Mapping[int, Epochs]) -> str:
     if all(best + 1 == length for best, length, _ in lowest):
         return "Validation loss was still falling at the last epoch: more epochs might help."
     return f"Validation loss was lowest at {where} and then stayed level."
+
+
+def _unjudged(seeds: Mapping[int, Epochs]) -> str:
+    """Of an adaptation nothing: its validation part is the source's, and stops no training."""
+    return ""
 
 
 def _is_number(value: Any) -> bool:

@@ -73,7 +73,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     data = material.result.data
     found = [("origin", str(data.get("origin") or "-")), ("examples", numbers.count(data.get("n") or 0))]
     sizes = data.get("sizes") or {}
-    found += [(material.parts.get(part, part), numbers.count(size)) for part, size in sizes.items() if isinstance(size, int)]
+    named = {material.parts.get(part, part): size for part, size in sizes.items() if isinstance(size, int)}
+    found += [(part, numbers.count(size)) for part, size in named.items()]
     if material.adapting and data["target"] != sizes.get("test"):
         found.append(("adapted to", f"{numbers.count(data['target'])} of the target, with those not held out"))
     if data.get("source"):

@@ -152,7 +152,8 @@ def agreement(material: Material) -> str:
     )
     return (
         f"How well the criteria agreed with the labels: the rank correlation of mean rank and {name} is "
-        f"{found:+.2f} over {numbers.plural(len(both), 'route')} (+1 is the same order, 0 none, -1 the reverse); {lost}."
+        f"{found:+.2f} over {numbers.plural(len(both), 'route')} (+1 is the same order, 0 none, -1 the reverse); "
+        f"{lost}."
     )
 
 

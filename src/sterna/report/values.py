@@ -26,9 +26,10 @@ def section(material: Material) -> Section | None:
     if not columns:
         return Section("values", title, missing="No predictions are drawn: this run has no predictions.csv.")
     shown = list(columns.items())[:COLUMNS]
+    held = material.held
     values = {
         "columns": [
-            {"name": name, "told": _told(name, found), "charts": [_against(name, found, material.held), _left_over(name, found)]}
+            {"name": name, "told": _told(name, found), "charts": [_against(name, found, held), _left_over(name, found)]}
             for name, found in shown
         ],
         "left_out": len(columns) - len(shown),
@@ -65,7 +66,7 @@ def _told(name: str, found: Pairs) -> str:
     return f"{told}; on average they are {numbers.rough(abs(lean))} too {'high' if lean > 0 else 'low'}."
 
 
-def _against(name: str, found: Pairs, held: str) -> Chart:
+def _against(name: str, found: Pairs, held: str = "held-out") -> Chart:
     low, high = padded([value for pair in found for value in pair])
     across, up = Scale(low, high, 66, 330), Scale(low, high, 288, 10)
     chart = Chart(
