@@ -34,7 +34,8 @@ ANSWERS = {
     "regress": "Predicts {names}, as numbers in the units of the labels.",
     "tag": "Gives each word one of {count} tags: {names}.",
 }
-PARTS = {"train": "source for training", "validation": "source for validation", "test": "target"}  # of an adaptation
+PARTS = {"train": "training", "validation": "validation of the source", "test": "target"}  # of an adaptation
+TARGET_ONLY = "target_only"  # the method that learns from labelled target examples and nothing else
 NAMED = 50  # classes that a card lists
 
 
@@ -156,12 +157,17 @@ def _limits(result: Result) -> list[str]:
 def _across(result: Result, learnt: int) -> list[str]:
     """What an adapted model has learnt from, and where it holds."""
     source, target = _sides(result)
-    alone = next(one for one in result.routes if one.name == result.shipped).floor
-    looked = "has not looked at the target"
-    if not alone:
-        looked = f"from {result.data['target']:,} of the target without labels"
+    shipped = next(one for one in result.routes if one.name == result.shipped)
+    known = int(result.data.get("known") or 0)
+    told = f"from {learnt - known:,} labelled examples of the source ({_escaped(source)})"
+    told += f", {known:,} of the target" if known else ""
+    if shipped.tune == TARGET_ONLY:
+        told = f"from {known:,} labelled examples of the target alone"
+    looked = "adapts nothing to the target"
+    if not shipped.floor:
+        looked = f"from {result.data['target'] - known:,} of the target without labels"
     return [
-        f"- It has learnt from {learnt:,} labelled examples of the source ({_escaped(source)}), and {looked}.",
+        f"- It has learnt {told}, and {looked}.",
         f"- It is for items of the target ({_escaped(target)}), and for those of no third origin.",
         "- It was chosen by criteria that see no label of the target, and these can choose wrongly.",
     ]
@@ -201,7 +207,8 @@ def _adapts(result: Result) -> bool:
 def _sides(result: Result) -> tuple[str, str]:
     """What source and target are called."""
     left, _, right = str(result.data["origin"]).rpartition(" -> ")
-    return Path(left).name or "source", Path(right).name or "target"
+    names = [", ".join(Path(part.strip()).name for part in one.split(",")) for one in (left, right)]
+    return names[0] or "source", names[1] or "target"
 
 
 def _measured_on(result: Result) -> str:

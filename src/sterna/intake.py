@@ -139,5 +139,6 @@ def described(loaded: Loaded, related: Loaded | None, split: Split, task: Task, 
         "findings": findings,
         "source": related.origin if related else None,
         "target": None if loaded.unlabelled is None else len(loaded.unlabelled),
+        "known": 0 if loaded.unlabelled is None else int((loaded.parts == "train").sum()),
         "refit": len(split.train) + len(split.validation) <= settings.refit,
     }

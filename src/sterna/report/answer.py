@@ -40,8 +40,8 @@ def _unmeasured(material: Material) -> str:
     """What a page without labels of the target leaves out, and how to have it."""
     return (
         f"What needs labels of {material.sides[1]} is not on this page: figures of the routes and their comparison "
-        "with the source alone, confusions, the most wrong predictions, and whether the probabilities can be believed. A "
-        "labelled part of the target, given as --target, would measure all of it."
+        "with the source alone, confusions, the most wrong predictions, and whether the probabilities can be "
+        "believed. A labelled part of the target, given as --target, would measure all of it."
     )
 
 

@@ -68,13 +68,18 @@ def _mark(kind: str) -> str:
 def _lead(material: Material, kept: Mapping[str, Any]) -> str:
     """Who is who, what is drawn, and why where that is not what ships."""
     sizes, (source, target) = material.result.data.get("sizes") or {}, material.sides
-    learnt = numbers.plural(int(sizes.get("train", 0)) + int(sizes.get("validation", 0)), "labelled example")
-    count = numbers.count(int(material.result.data["target"]))
-    told = f"Learnt from {learnt} of {source}, and from {count} of {target} without looking at a label."
+    known = int(material.result.data.get("known") or 0)
+    learnt = int(sizes.get("train", 0)) + int(sizes.get("validation", 0)) - known
+    count = numbers.count(int(material.result.data["target"]) - known)
+    few = f" and {numbers.count(known)} of {target}" if known else ""
+    told = (
+        f"Learnt from {numbers.plural(learnt, 'labelled example')} of {source}{few}, and from {count} of {target} "
+        "without looking at a label."
+    )
     route = kept.get("route")
     if not route or route == material.result.shipped:
         return told
-    return f"{told} {material.result.shipped} ships, which has not looked at the target; drawn is {route}."
+    return f"{told} {material.result.shipped} ships, which adapts nothing; drawn is {route}."
 
 
 def _distance(one: Mapping[str, Any]) -> list[Cell]:

@@ -45,7 +45,7 @@ def _conclusion(several: Sequence[Verdict], adapting: bool) -> str:
     told = [f"{word} {numbers.listed(names)}" for names, word in parts if names]
     floor = "A floor is trained on the same examples without pretrained weights."
     if adapting:
-        floor = "A floor learns from the same source examples and never looks at the target."
+        floor = "A floor learns from the labelled examples of one domain alone and adapts nothing."
     return f"{several[0].route} is {', and '.join(told)}. {floor}"
 
 

@@ -68,7 +68,7 @@ class Material:
     def sides(self) -> tuple[str, str]:
         """What source and target are called, where there are two."""
         left, _, right = str(self.result.data.get("origin") or "").rpartition(" -> ")
-        names = [Path(one).name or one for one in (left, right)]
+        names = [", ".join(Path(part.strip()).name for part in one.split(",")) for one in (left, right)]
         return ("source", "target") if not all(names) or names[0] == names[1] else (names[0], names[1])
 
     @property

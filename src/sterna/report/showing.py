@@ -16,7 +16,7 @@ from sterna.report.numbers import NAME, short
 PICTURES = 1_600_000  # bytes of all pictures; with everything else a page stays under 3 MB
 TEXT = 300  # characters of a text
 PARTS = {"train": "training", "validation": "validation", "test": "held out", "source": "source"}
-DOMAINS = {"train": "source, training", "validation": "source, validation", "test": "target", "source": "source"}
+DOMAINS = {"train": "training", "validation": "validation (source)", "test": "target", "source": "source"}
 ANY_PICTURE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 
 
