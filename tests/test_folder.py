@@ -123,7 +123,7 @@ def test_resolve_takes_text_objects_and_lists() -> None:
 
 @pytest.mark.parametrize("wrong", [5, None, L2SP, {"l2sp"}, b"l2sp", [0.5]])
 def test_resolve_refuses_anything_else(wrong: object) -> None:
-    with pytest.raises(SpecError, match="losses must be text such as 'binary_cross_entropy' or an option object, got"):
+    with pytest.raises(SpecError, match="losses must be text such as 'adabn' or an option object, got"):
         folder.resolve("losses", wrong)
 
 

@@ -29,11 +29,11 @@ class Trial:
     test: np.ndarray  # (n, k) answers; for tag, one row for each word
     validation: np.ndarray  # (m, k) answers
     seconds: float
-    judged: crossing.Values  # by criteria, where the target is another domain than the validation part
     validation_labels: Labels  # (m, ...)
     rows: np.ndarray  # (n,) which examples of the data set were held out
     sealed: Sealed  # their labels
     domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) of them, or (0,) without
+    judged: crossing.Values = ()  # by criteria, where the target is another domain than the validation part
 
 
 @dataclass(frozen=True)

@@ -136,8 +136,8 @@ def judged(adapted: Adapted, criteria: Sequence[Any]) -> Values:
 def criteria(written: str, encoded: bool) -> tuple[Any, ...]:
     """The criteria of a sum, by default those that did best. Raises `SpecError` for an unknown one.
 
-    Features of an encoder keep neighbours together, and `snd`, which asks for that, chose well among them; among methods
-    on counts of words it cost seven points on one pair of domains, so rows are judged without it (docs/targets.md).
+    Features of an encoder keep neighbours together, and `snd`, which asks for that, chose well among them; among
+    methods on counts of words it cost seven points on one pair of domains, so rows are judged without it.
     """
     return folder.resolve("criteria", written or (f"{adapting.ENSEMBLE} + snd" if encoded else adapting.ENSEMBLE))
 

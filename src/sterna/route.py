@@ -323,7 +323,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
 
 
 def _by_source(losses: tuple[Any, ...], desk: Desk) -> tuple[Any, ...]:
-    """Addends that compare domains as a term for each source, where there are several or some of the target's labels."""
+    """Addends that compare domains as a term for each source, where there are several or some labels of the target."""
     if desk.owners is None:
         return losses
     owners = desk.owners[desk.training.target.rows]

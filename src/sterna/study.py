@@ -206,7 +206,7 @@ class Study:
             for chosen in routes:
                 ran = self._run(chosen, seed, split, share)
                 if ran is not None:
-                    trials.append(Trial(chosen, seed, *ran, known, split.test, sealed, domains[split.test]))
+                    trials.append(Trial(chosen, seed, *ran[:3], known, split.test, sealed, domains[split.test], ran[3]))
         return trials
 
     def _ship(self, conclusion: Conclusion, trials: list[Trial], points: tuple[CurvePoint, ...]) -> Result:
