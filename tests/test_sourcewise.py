@@ -76,10 +76,12 @@ def test_mixed_examples_belong_to_all() -> None:
 
 
 def test_each_source_has_weights_of_its_own_that_are_trained_and_kept() -> None:
-    (dann,) = folder.resolve("losses", "dann(hidden=4)")
+    (dann,) = folder.resolve("losses", "dann(hidden=64)")
     features = torch.randn(5, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
     setting = Setting(convolutional(), np.full(3, 3), ("a", "b", "c"), 8, 5)
-    term = Sourcewise(dann, OWNERS, "equal").build(setting)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        term = Sourcewise(dann, OWNERS, "equal").build(setting)
     pooled = Sourcewise(dann, OWNERS, "pooled").build(setting)
     assert len(term.state_dict()) == 3 * len(pooled.state_dict()) > 0
     term(step([0, 1, 2, 3, 4], features, torch.randn(3, 16))).backward()
