@@ -292,7 +292,7 @@ class _History:
 def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices) -> _History:
     """Weights by the phases of the route's policy."""
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
-    augment = augmenting.combine([part.build() for part in route.augment], _written(route))
+    augment = augmenting.combine([part.build() for part in route.augment], route.written()["augment"] or "none")
     tables = Tables(route, desk, network, augment)
     if desk.twin is not None:
         tables.twin = _twin(route, desk, network, augment)
@@ -394,7 +394,3 @@ def _device() -> torch.device:
 
 def _count(stage: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in stage.parameters())
-
-
-def _written(route: Route) -> str:
-    return route.written()["augment"] or "none"
