@@ -114,7 +114,7 @@ def plain(pair: Pair, head: str = "logistic") -> Model:
     """The head alone, fitted to the source as if there were no target; `method` of the model is "". Raises as `fit`."""
     _known_head(head, pair)
     pair = checked(replace(pair, target=pair.source))
-    whole = Aligned(pair.source, pair.labels, np.ones(len(pair.labels)), _unchanged)
+    whole = Aligned(pair.source, pair.labels, np.ones(len(pair.labels)), adapted_inputs.unchanged)
     learnt = _learn(whole, np.arange(len(pair.labels)), pair, head)
     return Model("", head, pair.classes, pair.source.shape[1], (), learnt.answers)
 
@@ -252,10 +252,6 @@ class _Headed:
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         return self.head.answers(self.view(rows))
-
-
-def _unchanged(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 def _learn(made: Aligned, rows: np.ndarray, pair: Pair, head: str) -> Head:

@@ -23,11 +23,8 @@ import numpy as np
 
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
+from sterna.maths.adapted_inputs import unchanged
 from sterna.spec import Range, method, option
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -50,4 +47,4 @@ class BalancedWeights:
         features = np.concatenate([pair.source, pair.target[pair.known]])
         labels = np.concatenate([pair.labels, pair.known_labels])
         note = f"A known target row weighs as much as {each[1] / each[0]:.1f} source rows." if each[0] else ""
-        return Aligned(features, labels, np.repeat(each, [n, known]), _same, (note,) if note else ())
+        return Aligned(features, labels, np.repeat(each, [n, known]), unchanged, (note,) if note else ())

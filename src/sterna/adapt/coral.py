@@ -29,14 +29,11 @@ import numpy as np
 
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.maths.subspaces import Principal, pieces, principal
 from sterna.maths.transfer_components import together
 from sterna.spec import Range, method, option
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 def _powered(found: Principal, rows: np.ndarray, extra: float, power: float) -> np.ndarray:
@@ -71,4 +68,4 @@ class Coral:
             whitened = _powered(source, pair.source[part] - source.mean, extra, -0.5)
             moved[part] = _powered(target, whitened, extra, 0.5) + target.mean
         sides = (moved, pair.target[pair.known])
-        return Aligned(*together(sides, (pair.labels, pair.known_labels)), _same)
+        return Aligned(*together(sides, (pair.labels, pair.known_labels)), unchanged)

@@ -29,6 +29,7 @@ from scipy.optimize import minimize
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
 from sterna.maths import ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.kernels import gaussian
 from sterna.maths.samples import thinned
 from sterna.maths.seeds import derive
@@ -39,10 +40,6 @@ _FOLDS = 5
 _JUDGING = 1e-6  # gain from which on a fit that only judges a width ends
 _SMALLEST = 1e-10  # ratios below count as this, so that no single row decides by its logarithm
 _NEAR = 1e-12  # mean kernel over the source below which a centre has no source rows to speak of
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -68,7 +65,7 @@ class KLIEP:
         ratio = ratios.values(given.source, width, coefficients)
         sides, labels = (pair.source, pair.target[pair.known]), (pair.labels, pair.known_labels)
         made, told = ratios.weighted("kliep", ratio, sides, labels)
-        return Aligned(*made, _same, (f"Kernels have the width {width:.4g}.", *notes, *told))
+        return Aligned(*made, unchanged, (f"Kernels have the width {width:.4g}.", *notes, *told))
 
 
 def _coefficients(

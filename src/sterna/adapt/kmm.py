@@ -33,6 +33,7 @@ from scipy.optimize import brentq, minimize
 
 from sterna.contracts import Aligned, Pair
 from sterna.maths import ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.kernels import gaussian, squared_distances
 from sterna.maths.memory import check
 from sterna.maths.samples import blocks, thinned
@@ -42,10 +43,6 @@ _BLOCK = 1024
 _JITTER = 1e-6  # added to the kernel of the landmarks, which may be alike
 
 Product = Callable[[np.ndarray], np.ndarray]
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -78,7 +75,7 @@ class KMM:
         found = _solved(_ridged(product, self.penalty / n), linear, self.bound, float(slack))
         sides, labels = (pair.source, pair.target[pair.known]), (pair.labels, pair.known_labels)
         made, told = ratios.weighted("kmm", found, sides, labels)
-        return Aligned(*made, _same, (*notes, *told))
+        return Aligned(*made, unchanged, (*notes, *told))
 
 
 def _exact(source: np.ndarray, target: np.ndarray, width: float) -> tuple[Product, np.ndarray]:

@@ -26,16 +26,13 @@ import numpy as np
 
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.maths.samples import moments
 from sterna.maths.transport import root
 from sterna.spec import Range, method, option
 
 _LOST = 1e-12  # of the largest eigenvalue: below is rounding
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 def _map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -71,4 +68,4 @@ class LinearTransport:
         moved = (pair.source - mean) @ _map(own + extra, other + extra) + centre
         features = np.concatenate([moved, pair.target[pair.known]])
         labels = np.concatenate([pair.labels, pair.known_labels])
-        return Aligned(features, labels, np.ones(len(labels)), _same)
+        return Aligned(features, labels, np.ones(len(labels)), unchanged)

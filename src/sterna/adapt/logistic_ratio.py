@@ -24,12 +24,9 @@ import numpy as np
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
 from sterna.maths import domains, ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.spec import Choice, Range, method, option
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -65,4 +62,4 @@ class LogisticRatio:
         made, notes = ratios.weighted("logistic_ratio", ratio, sides, labels)
         clipped = int((odds > np.log(self.clip)).sum())
         told = (f"Ratios of {clipped} source rows above {self.clip:g} were set to it.",) if clipped else ()
-        return Aligned(*made, _same, (*told, *notes))
+        return Aligned(*made, unchanged, (*told, *notes))

@@ -23,16 +23,13 @@ import numpy as np
 
 from sterna.contracts import Aligned, Pair
 from sterna.maths import ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.maths.samples import blocks
 from sterna.spec import Range, method, option
 
 _EXACT = 4_000_000  # pairs up to which distances are kept in float64
 _CELLS = 2**22  # of a block of distances
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -52,7 +49,7 @@ class NearestRatio:
         ratio = _counts(pair.source, pair.target, min(self.neighbours, len(pair.source))) + self.smoothing
         sides, labels = (pair.source, pair.target[pair.known]), (pair.labels, pair.known_labels)
         made, notes = ratios.weighted("nearest_ratio", ratio, sides, labels)
-        return Aligned(*made, _same, notes)
+        return Aligned(*made, unchanged, notes)
 
 
 def _counts(source: np.ndarray, target: np.ndarray, neighbours: int) -> np.ndarray:

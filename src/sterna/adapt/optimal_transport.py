@@ -38,6 +38,7 @@ import ot
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
 from sterna.maths import plans
+from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.maths.samples import thinned
 from sterna.spec import Choice, Range, method, option
@@ -48,10 +49,6 @@ PASSES = 2
 LANDMARKS = 4000
 _STEPS = 50_000_000  # of the network simplex: far more than 8,000 rows take
 _TOLD = 1e-2  # of the mass out of place: from here on it is said
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 def _exact(made: plans.Cost, target: np.ndarray) -> np.ndarray:
@@ -86,7 +83,7 @@ class OptimalTransport:
         moved, mass, notes = self._coupled(made, pair) if self.form == "exact" else self._smoothed(made, pair)
         weights = np.concatenate([mass / mass.mean(), np.ones(len(pair.known))])
         features = np.concatenate([moved, pair.target[pair.known]])
-        return Aligned(features, np.concatenate([pair.labels, pair.known_labels]), weights, _same, notes)
+        return Aligned(features, np.concatenate([pair.labels, pair.known_labels]), weights, unchanged, notes)
 
     def _coupled(self, made: plans.Cost, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         n, m = len(pair.source), len(pair.target)

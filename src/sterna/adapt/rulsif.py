@@ -21,15 +21,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from sterna.contracts import Aligned, Pair
 from sterna.maths import ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.spec import Range, method, option
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -54,4 +49,4 @@ class RULSIF:
         ratio, width, penalty = ratios.least_squares(given, self.alpha, self.width, self.penalty, pair.seed)
         sides, labels = (pair.source, pair.target[pair.known]), (pair.labels, pair.known_labels)
         made, notes = ratios.weighted("rulsif", ratio, sides, labels)
-        return Aligned(*made, _same, (f"Kernels have the width {width:.4g} and the penalty {penalty:g}.", *notes))
+        return Aligned(*made, unchanged, (f"Kernels have the width {width:.4g} and the penalty {penalty:g}.", *notes))

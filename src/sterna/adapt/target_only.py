@@ -16,11 +16,8 @@ import numpy as np
 
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
+from sterna.maths.adapted_inputs import unchanged
 from sterna.spec import method
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -34,4 +31,4 @@ class TargetOnly:
         """The known rows as they are. Raises `DataError` for none."""
         if not len(pair.known):
             raise DataError("target_only needs known labels of the target, got none; label some, or type none.")
-        return Aligned(pair.target[pair.known], pair.known_labels, np.ones(len(pair.known)), _same)
+        return Aligned(pair.target[pair.known], pair.known_labels, np.ones(len(pair.known)), unchanged)

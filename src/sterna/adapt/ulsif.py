@@ -22,15 +22,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from sterna.contracts import Aligned, Pair
 from sterna.maths import ratios
+from sterna.maths.adapted_inputs import unchanged
 from sterna.spec import Range, method, option
-
-
-def _same(rows: np.ndarray) -> np.ndarray:
-    return rows
 
 
 @method
@@ -52,4 +47,4 @@ class ULSIF:
         ratio, width, penalty = ratios.least_squares(given, 0.0, self.width, self.penalty, pair.seed)
         sides, labels = (pair.source, pair.target[pair.known]), (pair.labels, pair.known_labels)
         made, notes = ratios.weighted("ulsif", ratio, sides, labels)
-        return Aligned(*made, _same, (f"Kernels have the width {width:.4g} and the penalty {penalty:g}.", *notes))
+        return Aligned(*made, unchanged, (f"Kernels have the width {width:.4g} and the penalty {penalty:g}.", *notes))

@@ -31,3 +31,11 @@ def labels(what: str, given: Labels, count: int, classes: int) -> Labels:
     if count and (found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= classes):
         raise DataError(f"{what} must be class numbers from 0 to {classes - 1}, got {found.min()} to {found.max()}.")
     return found.astype(np.int64)
+
+
+def unchanged(rows: np.ndarray) -> np.ndarray:
+    """Rows of the target as they are: the view of a method that moves the source, or weighs it.
+
+    By name and not as a lambda, so that a model that holds it can be kept.
+    """
+    return rows
