@@ -68,7 +68,7 @@ def given(name: str, task: str = "") -> tuple[Any, Pair, Aligned | Answering]:
 @cache
 def model(name: str, task: str = "") -> adapting.Model:
     made, pair, found = given(name, task)
-    return adapting._model(made, found, pair, "nearest")
+    return adapting.model_of(made, found, pair, "nearest")
 
 
 def tasks(name: str) -> tuple[str, ...]:
@@ -223,7 +223,7 @@ def test_most_methods_are_not_worse_than_doing_nothing() -> None:
 def test_a_model_is_kept_without_code_and_comes_back_to_the_last_bit(name: str, task: str, tmp_path: Path) -> None:
     made, pair, found = given(name, task)
     head = "logistic" if task == "classify" else "ridge"
-    kept = Across(None, Scale(np.zeros(4), np.eye(4)), adapting._model(made, found, pair, head))
+    kept = Across(None, Scale(np.zeros(4), np.eye(4)), adapting.model_of(made, found, pair, head))
     estimators.save(kept, tmp_path / "model.skops")
     back = estimators.load(tmp_path / "model.skops")
     np.testing.assert_array_equal(back.predict(NEW), kept.predict(NEW))

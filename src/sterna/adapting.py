@@ -148,7 +148,7 @@ def choose(methods: Any, pair: Pair, criterion: Any = "", head: str = "logistic"
     left_out, mute = [], ""
     for method in listed:
         try:
-            adapted = looked(method, pair, head, learn, held)
+            adapted = looked(method, adapt(method, pair), pair, head, learn, held)
         except DataError as error:
             left_out.append((repr(method), str(error)))
             continue
@@ -222,10 +222,11 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _fit(method: Any, pair: Pair, head: str) -> Model:
-    return _model(method, _adapt(method, pair), pair, head)
+    return model_of(method, adapt(method, pair), pair, head)
 
 
-def _model(method: Any, made: Aligned | Answering, pair: Pair, head: str) -> Model:
+def model_of(method: Any, made: Aligned | Answering, pair: Pair, head: str) -> Model:
+    """The model of the target from what `adapt` made of a pair, with a head where the method needs one."""
     width = pair.target.shape[1]
     if isinstance(made, Answering):
         return Model(repr(method), "", pair.classes, width, made.notes, made.answer)
@@ -233,7 +234,8 @@ def _model(method: Any, made: Aligned | Answering, pair: Pair, head: str) -> Mod
     return Model(repr(method), head, pair.classes, width, made.notes, headed)
 
 
-def _adapt(method: Adaptation, pair: Pair) -> Aligned | Answering:
+def adapt(method: Adaptation, pair: Pair) -> Aligned | Answering:
+    """What a method makes of a pair that is `checked`. Raises `DataError` where it is not for its labels."""
     task = "classify" if pair.classes else "regress"
     if task not in method.tasks:
         kinds = {"classify": "classes", "regress": "values"}
@@ -301,18 +303,20 @@ def _division(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(pair.labels)), held), np.sort(held)[thinned(len(held), MOST, pair.seed, "held")]
 
 
-def looked(method: Any, pair: Pair, head: str, learn: np.ndarray, held: np.ndarray) -> Adapted:
-    """What criteria look at. Raises `DataError` where the method cannot be fitted."""
+def looked(
+    method: Any, made: Aligned | Answering, pair: Pair, head: str, learn: np.ndarray, held: np.ndarray
+) -> Adapted:
+    """What criteria look at, from what `adapt` made of the whole pair. Raises `DataError` as `adapt`."""
     rows = thinned(len(pair.target), MOST, pair.seed, "target")
     raw = pair.source[held], pair.target[rows]
-    made, count = _adapt(method, pair), len(pair.labels)
+    count = len(pair.labels)
     respond: Answer
     if isinstance(made, Aligned) and np.array_equal(made.labels[:count], pair.labels):
         fitted = _learn(made, np.concatenate([learn, np.arange(count, len(made.labels))]), pair, head)
         sides, respond = (made.features[held], made.view(raw[1])), fitted.answers
     else:
         # The source's rows cannot be found again, or nothing but answers is to be seen: held-out rows stay out.
-        made = _adapt(method, replace(pair, source=pair.source[learn], labels=pair.labels[learn]))
+        made = adapt(method, replace(pair, source=pair.source[learn], labels=pair.labels[learn]))
         if isinstance(made, Aligned):
             respond = _learn(made, np.arange(len(made.labels)), pair, head).answers
             sides = made.view(raw[0]), made.view(raw[1])

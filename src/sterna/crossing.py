@@ -63,10 +63,11 @@ class Crossed:
 
 def crossed(method: Any, domains: Domains) -> Crossed:
     """Fit a method of `adapt/`. Raises `DataError` for what it cannot use."""
-    whole, learnt = domains.pair(), int((domains.known < 0).sum())
-    held = np.arange(learnt, len(whole.labels))
-    model = adapting.fit(method, whole, domains.head)
-    return Crossed(model, adapting.looked(method, adapting.checked(whole), domains.head, np.arange(learnt), held))
+    whole, learnt = adapting.checked(domains.pair()), int((domains.known < 0).sum())
+    learn, held = np.split(np.arange(len(whole.labels)), [learnt])
+    made = adapting.adapt(method, whole)
+    model = adapting.model_of(method, made, whole, domains.head)
+    return Crossed(model, adapting.looked(method, made, whole, domains.head, learn, held))
 
 
 def seen(
