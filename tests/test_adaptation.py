@@ -131,6 +131,13 @@ def test_adaptation_that_hurts_is_called_so_and_is_not_shipped(tmp_path: Path) -
     assert found.shipped == "source only / head"
 
 
+def test_a_criterion_that_is_misspelt_leaves_nothing_behind(tables: Path, tmp_path: Path) -> None:
+    words = {"target": tables / "target.csv", "method": "coral", "out": tmp_path / "run"}
+    with pytest.raises(SpecError, match=r"criteri.*circullar"):
+        sterna.fit(tables / "source.csv", settings="criterion=circullar", **words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_numbers_are_adapted_too(tables: Path, tmp_path: Path) -> None:
     for name in ("source", "target"):
         lines = list(csv.reader((tables / f"{name}.csv").open()))

@@ -190,8 +190,9 @@ def schedule(written: Any) -> Schedule:
 
 
 def settings(written: Any) -> Settings:
-    """`Settings` from an object, `"seeds=3, shots=10"` or `"settings(seeds=3)"`."""
+    """`Settings` from an object, `"seeds=3, shots=10"` or `"settings(seeds=3)"`. Raises `SpecError` before any work."""
     made: Settings = _named(Settings, written)
+    folder.resolve("criteria", made.criterion or ())
     return made
 
 
