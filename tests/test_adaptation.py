@@ -365,5 +365,5 @@ def test_what_cannot_be_adapted_is_said(words: dict[str, str], sentence: str) ->
 
 
 def test_an_addend_that_adapts_needs_a_target(photos: Path, encoder: str, tmp_path: Path) -> None:
-    with pytest.raises(SternaError, match="adapts to a target without labels, got none; name it with --target"):
+    with pytest.raises(SternaError, match="looks at examples without labels, got none; give more of these data with --unlabelled"):
         sterna.fit(photos / "source", encoder=encoder, loss="cross_entropy + dan", out=tmp_path / "run")

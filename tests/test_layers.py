@@ -30,8 +30,11 @@ ROWS = (
     ("shortlist", "comparison", "campaign", "detour", "sklearn"),
     ("study", "prediction", "catalogue", "sources", "report", "vantage"),
     ("portrait", "appraisal", "agenda"),
-    ("curve", "keeping"),
+    ("attempts", "curve"),
+    ("keeping",),
     ("route", "conclusion", "shipping", "weighing"),
+    ("footing",),
+    ("teaching",),
     ("desk", "card", "across", "overlap"),
     (
         "feeds",
@@ -47,7 +50,7 @@ ROWS = (
         "stepping",
     ),
     ("train", "score", "store", "verdict", "artifact", "opening"),
-    ("checkpoint", "descent", "heads", "extraction", "crossing", "domainwise", "sourcewise"),
+    ("checkpoint", "descent", "heads", "extraction", "crossing", "domainwise", "sourcewise", "recipe"),
     (
         "data",
         "encoders",
@@ -101,7 +104,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "rich": ("cli",),
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
-    "safetensors": ("artifact", "study", "keeping", "hub", "encoders.local"),
+    "safetensors": ("artifact", "attempts", "keeping", "hub", "encoders.local"),
     "scipy": ("maths", "stats", "sounds", "estimators", "shallow", "ranking.parc", "adapt"),
     "skimage": ("encoders.classical",),
     "sklearn": (

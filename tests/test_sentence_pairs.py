@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from standins_text import SENTENCES, TEXTS, folder
 
-from sterna import artifact, prediction, route, shells, study, tokens
+from sterna import artifact, footing, prediction, shells, study, tokens
 from sterna.data import text
 from sterna.encoders import _sentence_pairs, sentence
 from sterna.errors import EncoderError
@@ -295,6 +295,6 @@ def test_the_real_model_learns_likeness(minilm, data_folder):
 
 def test_the_route_asks_for_the_twin(unit):
     table = type("Table", (), {"task": "classify", "items": text.gather(["one text\tand another"])[0]})
-    assert route.opened(unit, table).preparation == unit.pairs().preparation
+    assert footing.opened(unit, table).preparation == unit.pairs().preparation
     table.items = text.gather(["one text alone"])[0]
-    assert route.opened(unit, table) is unit
+    assert footing.opened(unit, table) is unit

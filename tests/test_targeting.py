@@ -134,7 +134,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must hold the same items, got row and vector"):
         targeting.joined(source, targeting.plain(vectors.table.items, "v"))
     place = str(tmp_path / "s.csv")
-    with pytest.raises(SpecError, match="leave --source and --target-domain out"):
+    with pytest.raises(SpecError, match="leave --source, --target-domain and --unlabelled out"):
         intake.opened(Sides(place, source=place, target=place), Columns(), Settings(), Watch())
     with pytest.raises(SpecError, match="got no target"):
         intake.opened(Sides(place, labels=place), Columns(), Settings(), Watch())

@@ -12,6 +12,7 @@ from sterna import descent, folder, train
 from sterna.errors import TrainingError
 from sterna.network import copied_state
 from sterna.plan import schedule
+from sterna.recipe import Parts, Recipe
 from sterna.records import Phase, Setting
 
 CLASSES = ("a", "b", "c")
@@ -51,12 +52,12 @@ def trained(
     phases = policy.plan([sum(w.numel() for w in stage.parameters()) for stage in network.stages.values()])
     training, validation = examples(48), examples(24, seed=1)
     losses, (chosen,) = folder.resolve("losses", loss), folder.resolve("optimizers", optimizer)
-    recipe = train.Recipe(phases, losses, chosen, schedule(written), seed, TASK, fingerprint="one", settled=settled)
+    recipe = Recipe(phases, losses, chosen, schedule(written), seed, TASK, fingerprint="one", settled=settled)
     counts = np.bincount(training.labels)
     found = train.train(
         network,
         recipe,
-        lambda phase: train.Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
+        lambda phase: Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
         Setting(network, counts, CLASSES),
         place=place,
         report=report or (lambda progress: None),
@@ -188,12 +189,10 @@ def test_weight_decay_is_off_where_l2sp_acts():
     for loss, expected in (("cross_entropy", {0.0, 0.5}), ("cross_entropy + l2sp", {0.0})):
         seen.clear()
         network, feed = convolutional(), examples(12)
-        recipe = train.Recipe(
+        recipe = Recipe(
             (Phase("all", 0),), folder.resolve("losses", loss), Spy(), schedule("epochs=1, batch=4"), 0, TASK
         )
-        train.train(
-            network, recipe, lambda phase, feed=feed: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES)
-        )
+        train.train(network, recipe, lambda phase, feed=feed: Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
         assert set(seen) == expected
 
 
@@ -218,10 +217,8 @@ def test_a_term_with_weights_of_its_own_is_trained_and_kept(tmp_path, monkeypatc
     made = []
     (chosen,) = folder.resolve("optimizers", "adam(rate=0.1)")
     network, feed, place = convolutional(), examples(12), tmp_path / "checkpoint.pt"
-    recipe = train.Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0, TASK)
-    train.train(
-        network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES), place=place
-    )
+    recipe = Recipe((Phase("all", 0),), (Loss(),), chosen, schedule("epochs=5, batch=4"), 0, TASK)
+    train.train(network, recipe, lambda phase: Parts(feed, feed), Setting(network, np.ones(3), CLASSES), place=place)
     assert made[0].value.item() < 2.5
     assert torch.load(place, weights_only=True)["terms"]["0.value"].item() == made[0].value.item()
 
@@ -248,7 +245,7 @@ def paired(steps=7, seed=0, size=8, place=None, report=None):
     network = convolutional()
     training, validation = examples(48), examples(24, seed=1)
     (chosen,) = folder.resolve("optimizers", "adamw(rate=0.003)")
-    recipe = train.Recipe(
+    recipe = Recipe(
         Paired(steps).plan([1] * network.depth),
         folder.resolve("losses", "cross_entropy"),
         chosen,
@@ -260,7 +257,7 @@ def paired(steps=7, seed=0, size=8, place=None, report=None):
     history = train.train(
         network,
         recipe,
-        lambda phase: train.Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
+        lambda phase: Parts(*(Frozen(feed, network, phase.cut).feed for feed in (training, validation))),
         Setting(network, np.bincount(training.labels), CLASSES),
         place=place,
         report=report or (lambda progress: None),
@@ -329,10 +326,8 @@ def test_half_precision_keeps_weights_and_steps_in_float32():
             return term
 
     for half in (True, False):
-        recipe = train.Recipe(
-            (Phase("all", 0),), (Watching(),), chosen, schedule("epochs=1, batch=8"), 0, TASK, half=half
-        )
-        train.train(network, recipe, lambda phase: train.Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
+        recipe = Recipe((Phase("all", 0),), (Watching(),), chosen, schedule("epochs=1, batch=8"), 0, TASK, half=half)
+        train.train(network, recipe, lambda phase: Parts(feed, feed), Setting(network, np.ones(3), CLASSES))
     assert set(seen) == {(torch.float32, torch.float32)}
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sterna import descent, domainwise, folder, train
 from sterna.network import Network, copied_state
 from sterna.plan import schedule
+from sterna.recipe import Parts, Recipe, Trained
 from sterna.records import Phase, Setting, Step
 
 CLASSES = ("a", "b", "c")
@@ -53,12 +54,12 @@ def run(
     place: Path | None = None,
     epochs: int = 3,
     unlabelled: ArrayFeed | None = None,
-) -> train.Trained:
+) -> Trained:
     (chosen,) = folder.resolve("optimizers", "adam(rate=0.01)")
-    recipe = train.Recipe(
+    recipe = Recipe(
         (Phase("all", 0),), losses, chosen, schedule(f"epochs={epochs}, batch=4, patience=1"), 0, TASK, blind=blind
     )
-    parts = train.Parts(examples(12, 0), examples(6, 1), unlabelled or examples(7, 2))
+    parts = Parts(examples(12, 0), examples(6, 1), unlabelled or examples(7, 2))
     setting = Setting(network, np.full(3, 4), CLASSES, 12, 7)
     return train.train(network, recipe, lambda phase: parts, setting, twin=twin, place=place)
 

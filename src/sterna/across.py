@@ -19,6 +19,7 @@ METHODS = "coral, subspace_alignment, tca, jda, optimal_transport"  # what `auto
 LOSSES = ("dan", "cdan", "mcc", "adabn")  # what it adds to the task's own objective, where a network can be trained
 TUNE = "partial"  # the frozen stages below are computed once
 ALONE = "source only"
+ADAPTING = ("statistics", *plan.UNLABELLED)  # what losses need that adapt
 FLOORS = {"none": ALONE, "target_only": "target only"}  # methods of `adapt/` that do not transfer across, as routes
 
 
@@ -79,8 +80,9 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     found: dict[tuple[Any, ...], Route] = {}
     for encoder, tune, loss in itertools.product(encoders, tunes, objectives):
-        adapting = tuple(term for term in loss if term.needs)
-        alone = tuple(term for term in loss if not term.needs)
+        adapting = tuple(term for term in loss if term.needs in ADAPTING)
+        alone = tuple(term for term in loss if term.needs not in ADAPTING)
+        plan.check_taught(loss, words)
         _check(loss, alone, tune)
         policy = repr(tune) if len(tunes) > 1 else ""
         name = " / ".join(filter(None, (policy, spec.write(adapting))))
@@ -101,7 +103,7 @@ def _check(loss: tuple[Any, ...], alone: tuple[Any, ...], tune: Any) -> None:
         )
     phases = tune.plan([1] * 4)
     moves = any(phase.solver == "descent" for phase in phases)
-    if not moves and any(term.needs == "unlabelled" for term in loss):
+    if not moves and any(term.needs in plan.UNLABELLED for term in loss):
         raise SpecError(f"{tune!r} moves no stage, so '{spec.write(loss)}' has nothing to change; type --tune {TUNE}.")
 
 

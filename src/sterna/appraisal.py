@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sterna import desk, folder, opening, route, splitting
+from sterna import desk, folder, footing, opening, splitting
 from sterna.contracts import Evidence, Score, Task
 from sterna.errors import DataError, SpecError
 from sterna.maths.classes import standardised
@@ -140,9 +140,9 @@ def opened(reference: str, table: Table) -> Encoder:
 
     Raises `EncoderError` for one that cannot be had or takes another kind of data.
     """
-    encoder = route.opened(opening.open_encoder(reference), table)
-    route.check(Route(reference, reference, None, (), (), None, Schedule(), floor=True), encoder, table, False)
-    return route.fitted(encoder, table)
+    encoder = footing.opened(opening.open_encoder(reference), table)
+    footing.check(Route(reference, reference, None, (), (), None, Schedule(), floor=True), encoder, table, False)
+    return footing.fitted(encoder, table)
 
 
 @torch.inference_mode()

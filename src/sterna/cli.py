@@ -7,9 +7,10 @@ Exit status 0: done; 2: the user can mend it, one sentence says how; 130: interr
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from sterna import catalogue, spec
+from sterna.command import FLAGS
 from sterna.errors import MissingPackageError, SpecError, SternaError
 from sterna.folder import missing
 from sterna.records import Columns
@@ -40,13 +42,32 @@ out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def _help(name: str) -> str:
-    """The help text of a run's option, from where it is declared."""
-    found = next(item for item in spec.options(Settings) if item.name == name)
-    return found.help + (f" ({found.allowed})" if found.allowed else "")
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter `settings` becomes a flag for each option of `Settings`, as declared there."""
+    signature = inspect.signature(command, eval_str=True)
+    flags = {FLAGS.get(item.name, item.name): item for item in spec.options(Settings)}
+
+    def run(**given: Any) -> None:
+        chosen = {item.name: given.pop(name) for name, item in flags.items()}
+        command(**given, settings=Settings(**{**chosen, "curve": _shares(chosen["curve"])}))
+
+    own = [one for one in signature.parameters.values() if one.name != "settings"]
+    made = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **_flag(item)) for name, item in flags.items()]
+    run.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *made)}
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def _flag(item: spec.Option) -> dict[str, Any]:
+    """The default and the type of an option as a flag; lists are written with commas."""
+    told = item.help + (f" ({item.allowed})" if item.allowed else "")
+    kind, default = (str, "") if isinstance(item.default, tuple) else (item.type, item.default)
+    return {"default": default, "annotation": Annotated[kind, typer.Option(help=told)]}
 
 
 @app.command()
+@_with_settings
 def fit(
     data: Annotated[str, typer.Argument(help="folder of class folders, table of texts, paths or rows, CoNLL, .npz")],
     encoder: Annotated[str, typer.Option(help="origin:name, several separated by commas; tables need none")] = "",
@@ -65,46 +86,18 @@ def fit(
         str, typer.Option(help="data to adapt to, DATA being the source; labels are not needed; or a domain's name")
     ] = "",
     labels: Annotated[str, typer.Option(help="some labelled examples of the target, as data")] = "",
+    unlabelled: Annotated[str, typer.Option(help="more items without labels, for losses that learn from them")] = "",
+    teacher: Annotated[str, typer.Option(help="model folder or encoder to learn from, as distill does")] = "",
     text: Annotated[str, typer.Option(help="column of texts; two, separated by a comma, for pairs")] = "",
     label: Annotated[str, typer.Option(help="column of labels; several, separated by commas, for several values")] = "",
     group: Annotated[str, typer.Option(help="column of groups; a group stays in one part of the split")] = "",
     domain: Annotated[str, typer.Option(help="column of domains: hospital, speaker, year")] = "",
-    target_domain: Annotated[str, typer.Option(help=_help("domain"))] = "",
     task: Annotated[str, typer.Option(help="classify, multilabel, regress or tag; default by looking")] = "",
     output: Annotated[str | None, typer.Option("--out", help="folder of the run; default runs/NAME")] = None,
-    seeds: Annotated[int, typer.Option(help=_help("seeds"))] = 1,
-    shots: Annotated[int | None, typer.Option(help=_help("shots"))] = None,
-    test: Annotated[float, typer.Option(help=_help("test"))] = 0.2,
-    validation: Annotated[float, typer.Option(help=_help("validation"))] = 0.2,
-    floors: Annotated[str, typer.Option(help=_help("floors"))] = "all",
-    source_weight: Annotated[float | None, typer.Option(help=_help("source_weight"))] = None,
-    source_select: Annotated[str, typer.Option(help=_help("source_select"))] = "",
-    sources: Annotated[str, typer.Option(help=_help("sources"))] = "equal",
-    criterion: Annotated[str, typer.Option(help=_help("criterion"))] = "",
-    margin: Annotated[float, typer.Option(help=_help("margin"))] = 0.005,
-    refit: Annotated[int, typer.Option(help=_help("refit"))] = 500,
-    mitigate: Annotated[bool, typer.Option(help=_help("mitigate"))] = True,
-    curve: Annotated[str, typer.Option(help=_help("curve"))] = "",
-    page: Annotated[bool, typer.Option(help=_help("page"))] = True,
+    *,
+    settings: Settings,
 ) -> None:
     """Fit a model by several routes, compare them with no-transfer floors, ship the best."""
-    settings = Settings(  # type: ignore[call-arg]
-        seeds,
-        shots,
-        test,
-        validation,
-        floors,
-        target_domain,
-        source_weight,
-        source_select,
-        sources,
-        criterion,
-        margin,
-        refit,
-        mitigate,
-        _shares(curve),
-        page,
-    )
     words: dict[str, str | None] = {
         "encoder": encoder,
         "tune": tune,
@@ -113,6 +106,7 @@ def fit(
         "augment": augment,
     }
     words |= {"optimizer": optimizer, "schedule": schedule, "source": source, "target": target, "labels": labels}
+    words |= {"unlabelled": unlabelled, "teacher": teacher}
     columns = Columns(_listed(text), _listed(label), group, domain, task)
     _fit(data, words, output, settings, columns)
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import train
 from sterna.contracts import Feed, Task
 from sterna.feeds import PreparedFeed, RunFeed, StoredFeed
 from sterna.network import Network
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Items, Phase, Table, Training
+from sterna.recipe import Parts, Progress
+from sterna.records import Augment, Encoder, Items, Phase, Table, Teacher, Training
 from sterna.store import Activations, Store
 
 CHUNK = 1024  # rows of features read at a time
@@ -41,13 +41,14 @@ class Desk:
     whole: tuple[Table, np.ndarray] | None = None  # training and validation examples, with weights, for a last fit
     place: Path | None = None  # checkpoint
     fingerprint: str = ""
-    report: Callable[[train.Progress], None] = lambda progress: None
+    report: Callable[[Progress], None] = lambda progress: None
     extracting: Callable[[int, int], None] | None = None
     notes: list[str] = field(default_factory=list)
     criteria: tuple[Any, ...] = ()  # that judge an adaptation without labels of the target
     owners: np.ndarray | None = None  # (items,) of which source each is, -1: of the target; see `targeting.owners`
     sources: str = "equal"  # how several of them are weighed; see `sourcewise`
     twin: Encoder | None = None  # with the statistics of the unlabelled part, where it has its own
+    teacher: Teacher | None = None
 
     def last(self) -> Desk:
         """The desk of the last fit, after everything is chosen: it learns from the validation examples too."""
@@ -86,6 +87,7 @@ class Tables:
     views: int = 0
     bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
     twin: Tables | None = None  # of unlabelled examples, where these have statistics of their own
+    strong: Tables | None = None  # of unlabelled examples, strongly augmented
 
     def fill(self, phases: tuple[Phase, ...]) -> None:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
@@ -145,13 +147,14 @@ class Tables:
         found = desk.store.activations(self.encoder, items, cuts, views=views, rows=rows, progress=desk.extracting)
         self.stored.update({(id(items), *key): value for key, value in found.items()})
 
-    def feeds(self, phase: Phase) -> train.Parts:
+    def feeds(self, phase: Phase) -> Parts:
         """What a phase reads."""
         training, others = self.desk.training, self.twin or self
-        found = train.Parts(self._moved(phase, training.target, True), self._moved(phase, training.validation, False))
+        found = Parts(self._moved(phase, training.target, True), self._moved(phase, training.validation, False))
         if training.unlabelled is None:
             return found
-        return replace(found, unlabelled=others._moved(phase, training.unlabelled, True))
+        strong = self.strong._moved(phase, training.unlabelled, True) if self.strong else None
+        return replace(found, unlabelled=others._moved(phase, training.unlabelled, True), strong=strong)
 
     def _moved(self, phase: Phase, table: Table, training: bool) -> Feed:
         """The inputs of one table at the cut of a phase."""

@@ -24,20 +24,22 @@ class Sides:
     source: str = ""  # labelled, to be mixed into the training part
     target: str = ""  # to adapt to; `data` are then the source
     labels: str = ""  # labelled examples of the target
+    unlabelled: str = ""  # more examples of the data, without labels
 
     @property
     def others(self) -> dict[str, str]:
         """All but the data, by the name of the option."""
-        return {"source": self.source, "target": self.target, "labels": self.labels}
+        return {name: value for name, value in vars(self).items() if name != "data"}
 
 
 def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> tuple[Loaded, Loaded | None]:
     """The target and its source, from two data sets or from the domains of one; one data set for an adaptation."""
     data, source = sides.data, sides.source
     if sides.target:
-        if source or settings.domain:
+        if source or settings.domain or sides.unlabelled:
             raise SpecError(
-                "--target names what to adapt to and DATA is its source; leave --source and --target-domain out."
+                "--target names what to adapt to and DATA is its source; leave --source, --target-domain and "
+                "--unlabelled out."
             )
         return _crossed(sides, columns, watch), None
     if sides.labels:
@@ -50,8 +52,23 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
             )
         target, others = mixing.by_domain(loaded, settings.domain)
         watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
-        return target, others
+        return _with_more(target, sides.unlabelled, watch), others
+    loaded = _with_more(loaded, sides.unlabelled, watch)
     return loaded, _read(source, columns, watch, "checking the source") if source else None
+
+
+def _with_more(loaded: Loaded, unlabelled: str, watch: Watch) -> Loaded:
+    """The data with more items beside them whose labels, if there are any, are not looked at."""
+    if not unlabelled:
+        return loaded
+    items, unreadable = opening.gather([unlabelled], loaded.table.items.modality)
+    found = targeting.beside(loaded, targeting.plain(items, unlabelled))
+    left = f"; {len(unreadable)} cannot be read and are left out" if unreadable else ""
+    assert found.unlabelled is not None
+    watch.say(f"{unlabelled}: {len(found.unlabelled)} examples without labels{left}.")
+    for finding in found.findings[len(loaded.findings) :]:
+        watch.say(finding.sentence)
+    return found
 
 
 def _crossed(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
@@ -138,7 +155,8 @@ def described(loaded: Loaded, related: Loaded | None, split: Split, task: Task, 
         "digest": digest(loaded),
         "findings": findings,
         "source": related.origin if related else None,
-        "target": None if loaded.unlabelled is None else len(loaded.unlabelled),
-        "known": 0 if loaded.unlabelled is None else int((loaded.parts == "train").sum()),
+        "target": len(loaded.unlabelled) if loaded.crossed and loaded.unlabelled is not None else None,
+        "known": int((loaded.parts == "train").sum()) if loaded.crossed else 0,
+        "unlabelled": 0 if loaded.crossed or loaded.unlabelled is None else len(loaded.unlabelled),
         "refit": len(split.train) + len(split.validation) <= settings.refit,
     }

@@ -19,6 +19,8 @@ CLASSICAL = {  # the floor's features for each kind of data, under a linear mode
     "audio": "spectrogram:log_mel",
 }
 TUNES = "probe, partial"  # where neither a policy nor a method is named
+UNLABELLED = ("unlabelled", "views")  # what losses need that look at examples without labels
+DISTILLING = "distill"  # what is added to the objective where a teacher is named and no objective
 SHALLOW = {"text": "tfidf", "row": "boosting, linear", "words": "window"}  # floors on raw items
 NETWORKS = ("image", "text", "words", "audio")  # kinds of data that networks with stages are trained on from scratch
 
@@ -76,6 +78,7 @@ class Words:
     optimizer: Any
     schedule: Any
     method: Any = ""
+    teacher: Any = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Subject:
     modality: str
     task: str
     helped: bool = False  # whether a source data set is given
+    unlabelled: bool = False  # whether there are examples without labels
 
 
 def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, ...]:
@@ -96,11 +100,12 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     encoders = references(words.encoder) if words.encoder or modality != "row" else ()
     tunes = [one for (one,) in alternatives("tune", words.tune or ("" if words.method else TUNES), single=True)]
     methods = [one for (one,) in alternatives("shallow", words.method, single=True)] if words.method else []
-    losses = alternatives("losses", words.loss or folder.load("tasks", subject.task)().loss)
+    own = folder.load("tasks", subject.task)().loss
+    losses = alternatives("losses", words.loss or (f"{own}, {own} + {DISTILLING}" if words.teacher else own))
     check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
     shared = common(words)
     augment = folder.resolve("augment", words.augment)
-    _check_supervised(losses)
+    _check_objectives(losses, words, subject)
     found = []
     for encoder, tune, loss in itertools.product(encoders, tunes, losses):
         names = [encoder] if len(encoders) > 1 else []
@@ -284,16 +289,36 @@ def _plain(losses: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(loss for loss in losses if loss.supervised)
 
 
-def _check_supervised(losses: Sequence[tuple[Any, ...]]) -> None:
+def _check_objectives(losses: Sequence[tuple[Any, ...]], words: Words, subject: Subject) -> None:
     for loss in losses:
         if not any(term.supervised for term in loss):
             raise SpecError(
                 f"the objective '{spec.write(loss)}' never looks at the labels; add a term that does, such as "
                 f"--loss 'cross_entropy + {spec.write(loss)}'."
             )
-        blind = [term for term in loss if term.needs]
-        if blind:
-            raise SpecError(f"{blind[0]!r} adapts to a target without labels, got none; name it with --target.")
+        for term in loss:
+            if term.needs == "statistics":
+                raise SpecError(f"{term!r} adapts to a target of another domain, got none; name it with --target.")
+            if term.needs in UNLABELLED and not subject.unlabelled:
+                raise SpecError(
+                    f"{term!r} looks at examples without labels, got none; give more of these data with --unlabelled, "
+                    "or another domain to adapt to with --target."
+                )
+        check_taught(loss, words)
+    if words.teacher and not any(term.needs == "teacher" for loss in losses for term in loss):
+        raise SpecError(
+            f"no objective learns from the teacher {words.teacher}; add a term that does, such as --loss "
+            f"'{spec.write(losses[0])} + {DISTILLING}'."
+        )
+
+
+def check_taught(loss: Sequence[Any], words: Words) -> None:
+    """Raises `SpecError` for a term that learns from a teacher where none is named."""
+    taught = [term for term in loss if term.needs == "teacher"]
+    if taught and not words.teacher:
+        raise SpecError(
+            f"{taught[0]!r} learns from a teacher, got none; name a model folder or encoder with --teacher."
+        )
 
 
 def references(written: Any) -> tuple[str, ...]:

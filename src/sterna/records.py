@@ -6,7 +6,7 @@ and replaced knowing only this page. Torch is named for type checkers alone: lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -128,7 +128,8 @@ class Loaded:
     findings: tuple[Finding, ...]
     origin: str  # what the person typed
     domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) names, or (0,) without domains
-    unlabelled: Table | None = None  # the target's examples without labels, where the others are a source's
+    unlabelled: Table | None = None  # examples of the target without labels, where there are any
+    crossed: bool = False  # True: they are the held-out part, of another domain than the rest, which is a source's
     blind: bool = False  # True: the labels of the test part are not known, and those of the table fill their places
 
 
@@ -168,6 +169,7 @@ class Training:
     target: Table
     validation: Table
     unlabelled: Table | None = None  # examples of the target without labels, where there are any
+    crossed: bool = False  # True: the labelled ones are of another domain, a source's
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -214,6 +216,18 @@ class Step:
     network: Network
     progress: float  # 0 at the first step of the phase, 1 at the last
     unlabelled: Seen | None = None  # of the target, any number of examples; the zeros in place of labels mean nothing
+    strong: Seen | None = None  # the same examples in the same order, strongly augmented, for losses that need "views"
+    cut: int = 0  # the inputs of all batches are what stage `cut` takes: `network.suffix(cut)` can be run again
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a network that stands still says of each training example, as it comes, without augmentation."""
+
+    features: Tensor  # (n, d) float32, what its head reads
+    head: Tensor | None  # (z, d) weights of its head, None where it has none
+    bias: Tensor | None  # (z,)
+    classes: tuple[str, ...] = ()  # names of the head's rows; for a teacher those of the target, in its order
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,10 @@ class Setting:
     classes: tuple[str, ...]
     count: int = 0  # training examples (words, for tag)
     unlabelled: int = 0  # examples of the unlabelled part
+    cut: int = 0  # the lowest that a phase has: stages below it never move
+    teacher: Taught | None = None  # for losses that need "teacher"
+    source: Taught | None = None  # the encoder before training, with its own head, for losses that need "source"
+    sample: Callable[[], Iterator[Batch]] | None = None  # clean training examples as stage `cut` takes them, once
 
 
 Term = Callable[[Step], "Tensor"]  # a built loss: one scalar; an `nn.Module` when it has weights of its own
@@ -321,6 +339,15 @@ class Encoder:
     write: Callable[[Fitted, Path, Mapping[str, Any]], None] | None = (
         None  # writes the model folder as its library does
     )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """An encoder to learn from, with a head for the target's classes where it knows them."""
+
+    encoder: Encoder
+    head: Tensor | None  # (k, d) for the target's classes, in their order
+    bias: Tensor | None  # (k,)
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from sterna import augmenting, crossing, descent, domainwise, estimators, folder, train
+from sterna import augmenting, crossing, descent, domainwise, estimators, folder, footing, teaching, train
 from sterna.contracts import Adapted, Examples, Feed, Given, Linear
 from sterna.crossing import Across, Domains
 from sterna.desk import LONG, Desk, Tables, ones
 from sterna.desk import features as encoded
-from sterna.errors import DataError, EncoderError, SpecError, TrainingError
-from sterna.maths.seeds import derive
-from sterna.network import Network, matching_rows
+from sterna.errors import DataError, TrainingError
+from sterna.network import Network
 from sterna.plan import Route
-from sterna.records import Augment, Encoder, Labels, Phase, Setting, Table, Training
+from sterna.recipe import Choices, Recipe
+from sterna.records import Augment, Labels, Phase, Setting, Table, Training
 from sterna.rows import Standardised
 from sterna.sourcewise import Sourcewise
 
 CHUNK = 256  # rows predicted at a time
+STRONG = {  # augmentation of the second view of unlabelled examples, for each kind of data, where none is named
+    "image": "strong",
+    "text": "word_dropout + word_swap + word_deletion",
+    "audio": "time_shift + gain + noise",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class _Made:
 
     model: Any  # a network, or the estimator of a method on raw items
     answer: Callable[[Table], np.ndarray]
-    choices: train.Choices
+    choices: Choices
     entries: list[dict[str, Any]]  # of the history
     notes: Sequence[str]
     across: Callable[[Table], np.ndarray] | None = None  # of the target, where it is answered otherwise than the source
@@ -79,19 +84,19 @@ def _settled(route: Route, model: Any) -> Route:
     return replace(route, tune=route.tune.settled(model)) if hasattr(route.tune, "settled") else route
 
 
-def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
+def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
     if route.crosses:
         return _crossed(route, desk)
     if desk.encoder is None:
         return _raw(route, desk)
-    encoder = fitted(desk.encoder, desk.training.target)
+    encoder = footing.fitted(desk.encoder, desk.training.target)
     desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
     if any(loss.needs == "statistics" for loss in route.losses):
         desk = _by_domain(desk)
     held = desk.training.validation.labels
     desk, scale = _standardised(desk)
     assert desk.encoder is not None
-    network = start(route, desk.encoder, desk).to(_device())
+    network = footing.start(route, desk.encoder, desk).to(_device())
     history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
     if scale is not None:
         scale.fold(network)  # a twin shares the head
@@ -100,7 +105,7 @@ def _made(route: Route, desk: Desk, settled: train.Choices) -> _Made:
         ways.append(_Way(history.tables.twin.network, history.tables.twin, history.low))
     for way in ways:
         way.network.move_from(history.low)
-    look = partial(_look, desk, held, *ways) if desk.training.unlabelled is not None else None
+    look = partial(_look, desk, held, *ways) if desk.training.crossed else None
     return _Made(
         ways[-1].network, ways[0].answers, history.choices, history.entries, desk.notes, ways[-1].answers, look
     )
@@ -179,78 +184,6 @@ def _crossed(route: Route, desk: Desk) -> _Made:
     return _Made(model, answer, (), [], [*desk.notes, *found.model.notes], look=lambda: found.adapted)
 
 
-def check(route: Route, encoder: Encoder, table: Table, helped: bool) -> None:
-    """Raises `EncoderError` or `SpecError` when the parts of a route do not fit the data or one another.
-
-    `helped`: whether a source data set is given, which can be transferred without pretrained weights.
-    """
-    wanted, modality = encoder.preparation.modality, table.items.modality
-    if table.task == "tag" and encoder.words is not None:
-        wanted = "words"
-    if wanted != modality:
-        raise EncoderError(
-            f"the encoder {encoder.reference} takes {wanted} data, but these data are {modality}; "
-            "choose another --encoder."
-        )
-    if not (route.floor or encoder.pretrained or helped):
-        raise EncoderError(
-            f"the encoder {encoder.reference} has no pretrained weights to transfer; it runs as a floor anyway, "
-            "choose another --encoder, or give --source."
-        )
-    ragged = encoder.preparation.ragged
-    for part in route.augment:
-        fits = [_fitting(place, modality, ragged) for place in part.places]
-        if fits and not any(fits):
-            raise SpecError(f"the augmentation {part!r} does nothing to {modality} data; leave it out.")
-
-
-def _fitting(place: str, modality: str, ragged: bool) -> bool:
-    """Whether an augmentation that acts at a place acts on this kind of data."""
-    if place == "mix":
-        return not ragged
-    kinds = {"crop": ("image",), "pixels": ("image",), "text": ("text", "words"), "row": ("row",), "sound": ("audio",)}
-    return modality in kinds[place]
-
-
-def opened(encoder: Encoder, table: Table) -> Encoder:
-    """The encoder as these data need it: with features for each word, to tag words; reading two texts apart.
-
-    Raises `EncoderError` for one that has none for words.
-    """
-    if table.task != "tag":
-        return encoder.pairs() if encoder.pairs and getattr(table.items, "paired", False) else encoder
-    if encoder.words is None:
-        raise EncoderError(
-            f"the encoder {encoder.reference} gives one answer for an item, and tags need one for each word; choose "
-            "one whose stages keep the words, such as hf:bert-base-cased."
-        )
-    return encoder.words()
-
-
-def weighs(encoder: Encoder) -> bool:
-    """Whether the encoder's stages hold weights."""
-    return any(True for _ in encoder.network.stages.parameters())
-
-
-def fitted(encoder: Encoder, table: Table) -> Encoder:
-    """The encoder with statistics of these training rows, where it has any."""
-    return encoder if encoder.fitted is None else encoder.fitted(table)
-
-
-def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
-    """The network as training finds it: source weights or random ones, under a head for the target's classes."""
-    classes = desk.training.classes
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(desk.seed, "network"))
-        if not route.pretrained and not route.shallow:
-            return encoder.fresh().with_head(len(classes), {})
-        rows = matching_rows(classes, encoder.source_classes)
-        if rows:
-            named = ", ".join(classes[number] for number in list(rows)[:5])
-            desk.notes.append(f"{len(rows)} of {len(classes)} head rows start from the source's: {named}.")
-        return encoder.network.with_head(len(classes), rows)
-
-
 @dataclass(frozen=True)
 class _Scale:
     """The mean and spread of numbers that are learnt, from the training part."""
@@ -276,7 +209,8 @@ def _standardised(desk: Desk) -> tuple[Desk, _Scale | None]:
         replace(part, labels=(part.labels - scale.mean) / scale.spread)
         for part in (training.target, training.validation)
     )
-    return replace(desk, training=replace(training, target=target, validation=validation)), scale
+    teacher = teaching.scaled(desk.teacher, scale.mean, scale.spread)
+    return replace(desk, training=replace(training, target=target, validation=validation), teacher=teacher), scale
 
 
 @dataclass(frozen=True)
@@ -286,10 +220,10 @@ class _History:
     entries: list[dict[str, Any]]
     tables: Tables
     low: int  # the number of stages that never moved
-    choices: train.Choices = ()
+    choices: Choices = ()
 
 
-def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices) -> _History:
+def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _History:
     """Weights by the phases of the route's policy."""
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
     augment = augmenting.combine([part.build() for part in route.augment], route.written()["augment"] or "none")
@@ -298,9 +232,13 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
         tables.twin = _twin(route, desk, network, augment)
         tables.twin.fill(phases)
     tables.fill(phases)
+    needs = teaching.needed(route.losses)
+    if "views" in needs:
+        tables.strong = _strong(route, desk, (tables.twin or tables).network)
+        tables.strong.fill(phases)
     target, unlabelled = desk.training.target, desk.training.unlabelled
     own = {phase.loss: folder.resolve("losses", phase.loss) for phase in phases if phase.loss}
-    recipe = train.Recipe(
+    recipe = Recipe(
         phases,
         _by_source(route.losses, desk),
         route.optimizer,
@@ -313,11 +251,21 @@ def _trained(route: Route, desk: Desk, network: Network, settled: train.Choices)
         paces=(tables.encoder.head_pace, tables.encoder.pace if route.pretrained else 1.0),
         half=tables.half(phases),
         settled=settled,
-        blind=unlabelled is not None,
+        blind=desk.training.crossed,
     )
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
-    setting = Setting(network, counts, target.classes, many, 0 if unlabelled is None else len(unlabelled))
+    setting = Setting(
+        network,
+        counts,
+        target.classes,
+        many,
+        0 if unlabelled is None else len(unlabelled),
+        min(phase.cut for phase in phases),
+        teaching.taught(desk.teacher, desk) if "teacher" in needs and desk.teacher else None,
+        teaching.before(tables.encoder, desk) if "source" in needs else None,
+        teaching.sampled(tables, phases, CHUNK),
+    )
     twin = tables.twin.network if tables.twin else None
     trained = train.train(network, recipe, tables.feeds, setting, twin=twin, place=desk.place, report=desk.report)
     return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
@@ -341,6 +289,19 @@ def _twin(route: Route, desk: Desk, network: Network, augment: Augment) -> Table
     training = Training(part, part.take(np.zeros(0, dtype=np.int64)))
     other = replace(desk, encoder=desk.twin, twin=None, training=training, weights=ones(part))
     return Tables(route, other, domainwise.tied(network, desk.twin.network), augment)
+
+
+def _strong(route: Route, desk: Desk, network: Network) -> Tables:
+    """The inputs of unlabelled examples, strongly augmented, through the same weights."""
+    training = desk.training
+    assert training.unlabelled is not None
+    part = training.unlabelled
+    written = next(loss.strong for loss in route.losses if loss.needs == "views") or STRONG[part.items.modality]
+    strong = replace(
+        augmenting.combine([one.build() for one in folder.resolve("augment", written)], f"strong({written})"), mix=None
+    )
+    alone = replace(training, target=part, validation=part.take(np.zeros(0, dtype=np.int64)))
+    return Tables(route, replace(desk, training=alone, weights=ones(part)), network, strong)
 
 
 def _features(route: Route, desk: Desk, network: Network) -> _History:

@@ -79,7 +79,34 @@ def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
         f"{source.origin} -> {target.origin}",
         np.concatenate([_domains(source)[kept], np.full(len(table) - len(kept), _called(target))]),
         Table(items, rows[1], np.zeros(0, dtype=np.int64), source.table.classes, source.table.task),
-        blind,
+        crossed=True,
+        blind=blind,
+    )
+
+
+def beside(loaded: Loaded, more: Loaded) -> Loaded:
+    """The data and, without labels, more items of their kind.
+
+    Copies of labelled examples are left out: those of the training part add nothing, and a model that had looked at
+    those of the held-out part would be held out less than it seems.
+
+    Raises `DataError` for other kinds of items, and where nothing is left.
+    """
+    _check_items(loaded.table, more.table)
+    aligned = mixing.aligned(more.table, loaded.table)
+    there = _digests(loaded)
+    kept = [place for place, row in enumerate(aligned.rows) if aligned.items.digest(int(row)) not in there]
+    if not kept:
+        raise DataError(f"all examples of {more.origin} are copies of labelled ones; give others, or leave them out.")
+    items, rows = _placed([loaded.table, aligned])
+    none = np.zeros(0, dtype=np.int64)
+    told = f"{len(aligned.rows) - len(kept)} examples without labels that are copies of labelled ones are left out."
+    findings = [Finding("duplicate", told)] if len(kept) < len(aligned.rows) else []
+    return replace(
+        loaded,
+        table=replace(loaded.table, items=items, rows=rows[0]),
+        findings=(*loaded.findings, *findings),
+        unlabelled=Table(items, rows[1][kept], none, loaded.table.classes, loaded.table.task),
     )
 
 
@@ -143,8 +170,8 @@ def _known(source: Loaded, target: Loaded, blind: bool) -> tuple[np.ndarray, np.
 def _check_items(source: Table, target: Table) -> None:
     if source.items.modality != target.items.modality:
         raise DataError(
-            f"source and target must hold the same items, got {source.items.modality} and {target.items.modality}; "
-            "give another target."
+            f"both data sets must hold the same items, got {source.items.modality} and {target.items.modality}; give "
+            "others."
         )
 
 

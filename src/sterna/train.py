@@ -7,9 +7,9 @@ function that gives the inputs at a cut; it adds, steps, checks against the vali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,72 +20,18 @@ from torch import Tensor, nn
 
 from sterna import checkpoint, descent, heads
 from sterna.checkpoint import State
-from sterna.contracts import Feed, Task
+from sterna.contracts import Feed
 from sterna.errors import TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, copied_state
+from sterna.recipe import Feeds, Parts, Progress, Recipe, Trained
 from sterna.records import Batch, Output, Phase, Seen, Setting, Step, Term
-from sterna.schedule import Schedule
 from sterna.spec import name_of
 
 CHUNK = 1024  # rows read at a time where order does not matter
 LINE = tuple(tenth / 10 for tenth in range(11))  # places between two networks that are tried
 PAIRS = 32  # examples a batch, at least, for objectives on pairs
 SAVE_EVERY = 10.0  # seconds of training that an interruption may cost
-
-
-Choices = tuple[tuple[float, ...], ...]  # what the validation part chose in each phase
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All of a run but its data and its network."""
-
-    phases: tuple[Phase, ...]
-    losses: tuple[Any, ...]
-    optimizer: Any
-    schedule: Schedule
-    seed: int
-    task: Task
-    name: str = "classify"  # of the task
-    fingerprint: str = ""  # of options and data: a checkpoint of another run is refused
-    own: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # objectives of phases that name theirs
-    paces: tuple[float, float] = (1.0, 1.0)  # factors on the rate of the head and of the stages
-    half: bool = False  # forward passes in bfloat16 where torch holds that safe; weights and steps stay float32
-    settled: Choices = ()  # the choices of a run on fewer examples; nothing is judged then
-    blind: bool = False  # the validation part is of another domain than the target: descent keeps its last weights
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where the loop is, for whoever shows it."""
-
-    phase: str
-    epoch: int
-    epochs: int
-    loss: float
-    figure: str  # what the validation part is judged by
-    value: float | None  # None in a phase that is not judged
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a run gave besides the weights."""
-
-    history: list[dict[str, Any]]  # one entry an epoch
-    choices: Choices  # of each phase: its number of epochs, or the penalties of the head
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a phase reads, all at its cut."""
-
-    training: Feed
-    validation: Feed
-    unlabelled: Feed | None = None  # of the target, beside a training part of another domain
-
-
-Feeds = Callable[[Phase], Parts]
 
 
 @dataclass
@@ -276,12 +222,14 @@ def _epoch(run: _Run, suffix: Network, parts: Parts, optimizer: torch.optim.Opti
     total = 0.0
     # Batches that are balanced by class hold items of any length.
     forward = partial(descent.by_length, suffix) if one.phase.loss and training.lengths is not None else suffix
-    others = _others(run, one, parts.unlabelled, steps)
+    others = _others(run, one, parts, steps)
     for number, batch in enumerate(training.batches(one.order, one.size, state.epoch, mixed=not one.phase.loss)):
         progress = (state.epoch * steps + number) / (one.epochs * steps)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule.factor(progress + 0.5 / (one.epochs * steps))
-        step = Step(_seen(run, forward, _on(device, batch)), run.network, progress, next(others, None))
+        seen = _seen(run, forward, _on(device, batch))
+        unlabelled, strong = next(others, (None, None))
+        step = Step(seen, run.network, progress, unlabelled, strong, one.phase.cut)
         loss = _step(run, step, optimizer, one.terms)
         total += loss * len(batch.labels)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -289,8 +237,12 @@ def _epoch(run: _Run, suffix: Network, parts: Parts, optimizer: torch.optim.Opti
     return total / max(len(one.order), 1)
 
 
-def _others(run: _Run, one: _Pass, unlabelled: Feed | None, steps: int) -> Iterator[Seen]:
-    """What the network makes of batches of the unlabelled part, one for each step; they begin anew where they end."""
+def _others(run: _Run, one: _Pass, parts: Parts, steps: int) -> Iterator[tuple[Seen, Seen | None]]:
+    """What the network makes of batches of the unlabelled part, one for each step; they begin anew where they end.
+
+    With each, where they are given, the same examples strongly augmented.
+    """
+    unlabelled = parts.unlabelled
     if unlabelled is None:
         return
     suffix = (run.twin or run.network).suffix(one.phase.cut).train()
@@ -298,8 +250,10 @@ def _others(run: _Run, one: _Pass, unlabelled: Feed | None, steps: int) -> Itera
     generator = np.random.default_rng(derive(run.recipe.seed, one.phase.name, "unlabelled", run.state.epoch))
     size = min(one.size, len(unlabelled))
     order = descent.repeated_order(len(unlabelled), steps * size, size, generator, unlabelled.lengths)
-    for batch in unlabelled.batches(order, size, run.state.epoch, mixed=False):
-        yield _seen(run, suffix, _on(device, batch))
+    views = [one for one in (unlabelled, parts.strong) if one is not None]
+    for batches in zip(*(view.batches(order, size, run.state.epoch, mixed=False) for view in views), strict=True):
+        seen = [_seen(run, suffix, _on(device, batch)) for batch in batches]
+        yield seen[0], seen[1] if len(seen) > 1 else None
 
 
 def _seen(run: _Run, forward: Callable[[Tensor], Output], batch: Batch) -> Seen:

@@ -1,0 +1,112 @@
+"""Networks that stand still and are learnt from: a teacher, and the encoder as it was before training.
+
+What they say of the training examples is computed once, with features from the store, and never again in an epoch: a
+teacher costs a pass over the data, whatever the number of epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sterna import artifact, desk, folder, opening
+from sterna.desk import Desk, Tables
+from sterna.errors import EncoderError
+from sterna.network import matching_rows
+from sterna.records import Batch, Encoder, Phase, Table, Taught, Teacher
+
+
+def opened(reference: str, table: Table) -> Teacher:
+    """The teacher behind a model folder of a run, or behind `origin:name`.
+
+    Its head is used where it names every class of the target; else only what the head reads can be learnt from.
+
+    Raises `EncoderError` for what is neither, and for one that takes other data.
+    """
+    origin, colon, _ = reference.partition(":")
+    if colon and origin in folder.names("encoders"):
+        encoder = opening.open_encoder(reference)
+        classes = encoder.source_classes
+    else:
+        fitted = artifact.load(Path(reference))
+        encoder, classes = fitted.encoder, fitted.classes
+        if fitted.network is not encoder.network:
+            raise EncoderError(
+                f"{reference} is a head on features without weights, which cannot teach; name another --teacher."
+            )
+    if encoder.preparation.modality != table.items.modality:
+        raise EncoderError(
+            f"the teacher {reference} takes {encoder.preparation.modality} data, but these data are "
+            f"{table.items.modality}; name another --teacher."
+        )
+    rows = matching_rows(table.classes, classes)
+    if len(rows) < len(table.classes):
+        return Teacher(encoder, None, None)
+    return Teacher(encoder, *_head(encoder, [rows[number] for number in range(len(table.classes))]))
+
+
+def scaled(teacher: Teacher | None, mean: np.ndarray, spread: np.ndarray) -> Teacher | None:
+    """The same teacher, answering in numbers of this mean (k,) and spread (k,) as units."""
+    if teacher is None or teacher.head is None or teacher.bias is None:
+        return teacher
+    middle, unit = (torch.from_numpy(one).to(teacher.head) for one in (mean, spread))
+    return replace(teacher, head=teacher.head / unit[:, None], bias=(teacher.bias - middle) / unit)
+
+
+def taught(teacher: Teacher, at: Desk) -> Taught:
+    """What the teacher says of the training examples."""
+    target = at.training.target
+    features = desk.features(teacher.encoder, target, at.store, at.extracting)
+    return Taught(features, teacher.head, teacher.bias, () if teacher.head is None else target.classes)
+
+
+def before(encoder: Encoder, at: Desk) -> Taught:
+    """What the encoder says of the training examples with its own head, before training."""
+    features = desk.features(encoder, at.training.target, at.store, at.extracting)
+    return Taught(features, *_head(encoder, range(encoder.network.classes)), encoder.source_classes)
+
+
+def sampled(tables: Tables, phases: Sequence[Phase], size: int) -> Callable[[], Iterator[Batch]]:
+    """Clean training examples at the lowest cut, batch by batch."""
+    cut = min(phase.cut for phase in phases)
+
+    def batches() -> Iterator[Batch]:
+        feed = tables.feed(cut, tables.desk.training.target, training=False)
+        return feed.batches(np.arange(len(feed)), size, -1, mixed=False)
+
+    return batches
+
+
+def needed(losses: Sequence[Any]) -> frozenset[str]:
+    """What the losses of an objective need."""
+    return frozenset(loss.needs for loss in losses)
+
+
+def check(losses: Sequence[Any], encoder: Encoder, teacher: Teacher | None) -> None:
+    """Raises `EncoderError` for a loss that needs a head which encoder or teacher do not have."""
+    for loss in losses:
+        if loss.needs == "source" and not encoder.network.classes:
+            raise EncoderError(
+                f"{loss!r} needs the classes that the encoder was trained on, and {encoder.reference} comes without "
+                "them; leave the term out, or choose another --encoder."
+            )
+        if loss.needs == "teacher" and teacher is not None and teacher.head is None and loss.answers:
+            raise EncoderError(
+                f"{loss!r} learns from the answers of the teacher, and {teacher.encoder.reference} does not know every "
+                "class of these data; name a model that was fitted to them, or learn from its features alone, as "
+                "--loss 'cross_entropy + feature_distill' does."
+            )
+
+
+def _head(encoder: Encoder, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Rows of a linear head, with zeros for a bias it does not have."""
+    head = encoder.network.head
+    weight: Tensor = head.weight.detach().float()[list(rows)]  # type: ignore[union-attr,index,operator]
+    bias: Tensor | None = head.bias  # type: ignore[assignment]
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach().float()[list(rows)]
