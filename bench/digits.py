@@ -26,8 +26,12 @@ METHODS = (
     ("none", "nearest"),
     ("pca(components=100)", "nearest"),
     ("tca(penalty=0.1)", "nearest"),
+    ("tca(penalty=0.1, primal=true)", "nearest"),
     ("jda(penalty=0.1)", "nearest"),
+    ("jda(penalty=0.1, primal=true)", "nearest"),
+    ("jda(penalty=0.1, primal=true, centred=false)", "nearest"),
     ("bda(penalty=0.1)", "nearest"),
+    ("bda(penalty=0.1, primal=true, centred=false)", "nearest"),
     ("subspace_alignment", "nearest"),
     ("gfk(components=20)", "nearest"),
     ("coral", "nearest"),
@@ -43,7 +47,9 @@ PUBLISHED = {  # USPS to MNIST, MNIST to USPS: Long et al. 2013, table 3
     "none + nearest": (44.70, 65.94),
     "pca(components=100) + nearest": (44.95, 66.22),
     "tca(penalty=0.1) + nearest": (51.05, 56.28),
+    "tca(penalty=0.1, primal=true) + nearest": (51.05, 56.28),
     "jda(penalty=0.1) + nearest": (59.65, 67.28),
+    "jda(penalty=0.1, primal=true, centred=false) + nearest": (59.65, 67.28),
 }
 
 

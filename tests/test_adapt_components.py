@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -480,3 +481,84 @@ def test_a_diagonal_matrix_is_its_own_decomposition() -> None:
     values, vectors = components._decomposed(slanted)
     assert values == pytest.approx([3, 1])
     assert vectors @ np.diag(values) @ vectors.T == pytest.approx(slanted)
+
+
+def naive_primal(rows: np.ndarray, across: np.ndarray, k: int) -> np.ndarray:
+    """(N, k) components by weights on features, of the generalised problem as the authors' program has it."""
+    centring = np.eye(len(rows)) - 1 / len(rows)
+    constraint = rows.T @ (across / np.linalg.norm(across)) @ rows + np.eye(rows.shape[1])
+    vectors = eigh(rows.T @ centring @ rows, constraint)[1][:, ::-1][:, :k]
+    return np.asarray(rows @ (vectors / np.linalg.norm(vectors, axis=0)))
+
+
+def placed(pair: Pair, centred: bool) -> np.ndarray:
+    """Rows of length 1, around their common mean or where they are."""
+    rows = np.concatenate([pair.source, pair.target])
+    rows = rows - rows.mean(axis=0) if centred else rows
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize(("written", "balance"), [("jda", 0.5), ("bda(balance=0.8)", 0.8)])
+def test_the_primal_form_is_a_plain_loop_over_weights_on_features(written: str, balance: float, centred: bool) -> None:
+    pair = pair_of(d=7, seed=4)
+    rows, source = placed(pair, centred), np.arange(N + M) < N
+    across = whole()
+    for _ in range(4):
+        made = naive_primal(rows, across, 3)
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+        joined = np.concatenate([pair.labels, KNeighborsClassifier(1).fit(made[:N], pair.labels).predict(made[N:])])
+        across = (1 - balance) * CLASSES * whole()
+        for label in np.unique(joined[N:]):
+            across = across + balance * difference(source & (joined == label), ~source & (joined == label))
+    one = folder.resolve("adapt", written)[0]
+    found = replace(one, primal=True, centred=centred, rounds=4, components=3).adapt(pair)
+    same(found, pair, made, True)
+    assert not np.allclose(found.features, replace(one, centred=centred, rounds=4, components=3).adapt(pair).features)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_rows_that_are_not_centred_have_their_own_kernel(kernel: str) -> None:
+    pair = pair_of(d=7)
+    wanted = naive(kernel_of(placed(pair, False), kernel), whole(), np.eye(N + M), 3)
+    same(adapted(f"tca(components=3,kernel={kernel},unit=true,centred=false)", pair), pair, wanted, True)
+    assert not np.allclose(wanted, naive(kernel_of(placed(pair, True), kernel), whole(), np.eye(N + M), 3))
+
+
+def test_the_primal_form_of_a_kernel_penalises_the_length_of_the_function() -> None:
+    """Over all rows: a = Phi'w with |a|^2 = w'K w, so that K takes the place of the identity."""
+    pair = pair_of()
+    kernel = kernel_of(scaled(pair, True), "rbf")
+    centring = np.eye(N + M) - 1 / (N + M)
+    constraint = kernel @ (whole() / np.linalg.norm(whole())) @ kernel + kernel
+    vectors = eigh(kernel @ centring @ kernel, constraint)[1][:, ::-1][:, :3]
+    wanted = kernel @ (vectors / np.sqrt(((kernel @ vectors) * vectors).sum(axis=0)))
+    same(adapted("tca(components=3,kernel=rbf,unit=true,primal=true)", pair), pair, wanted, True)
+
+
+def test_the_origin_does_not_count_in_the_primal_form_of_rows_as_long_as_they_are() -> None:
+    pair = pair_of()
+    found, other = (adapted(f"tca(primal=true,centred={one},penalty=1e-9)", pair).features for one in ("true", "false"))
+    spread, wanted = other - other.mean(axis=0), found - found.mean(axis=0)
+    ratio = np.linalg.norm(spread) / np.linalg.norm(wanted)
+    assert spread == pytest.approx(ratio * wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"), [(("U", "M"), {"jda": 59.65, "tca": 51.05}), (("M", "U"), {"jda": 67.28, "tca": 56.28})]
+)
+def test_published_figures_of_digits(data_folder: Path, task: tuple[str, str], wanted: dict[str, float]) -> None:
+    """Long et al. 2013, table 3, to the digit."""
+    h5py = pytest.importorskip("h5py")
+    both = {}
+    with h5py.File(data_folder / "digits" / "MNIST_vs_USPS.mat") as file:
+        for name, letter in (("M", "s"), ("U", "t")):
+            rows = np.asarray(file[f"X{letter}"], dtype=np.float64)
+            rows = rows if rows.shape[1] == 256 else rows.T
+            labels = np.asarray(file[f"Y{letter}"]).ravel().astype(np.int64)
+            both[name] = rows / np.linalg.norm(rows, axis=1, keepdims=True), labels - labels.min()
+    (source, labels), (target, truth) = both[task[0]], both[task[1]]
+    for written in ("jda(penalty=0.1,primal=true,centred=false)", "tca(penalty=0.1,primal=true)"):
+        found = adapted(written, Pair(source, labels, target, 10, 0))
+        answers = KNeighborsClassifier(1, algorithm="brute").fit(found.features, labels).predict(found.view(target))
+        assert 100 * float((answers == truth).mean()) == pytest.approx(wanted[written[:3]], abs=0.06)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import LinearConstraint, minimize
+from scipy.optimize import LinearConstraint, minimize, nnls
 from scipy.stats import norm
 
 from sterna import folder
 from sterna.adapt import kliep, kmm, nearest_ratio
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
+from sterna.maths import ratio_likelihood as likelihood
 from sterna.maths import ratios
 from sterna.maths.kernels import gaussian
 
@@ -382,3 +383,55 @@ def test_both_classifiers_are_the_better_one() -> None:
 def test_odds_need_five_rows() -> None:
     with pytest.raises(DataError, match="logistic_ratio needs at least 5 rows of each domain, got 4 and 30"):
         built("logistic_ratio").adapt(shifted(4, 30))
+
+
+def test_programmes_without_negative_answers_are_those_of_scipy() -> None:
+    """Against non-negative least squares, where the guess is right, wrong, and where rows are next to equal."""
+    draw = np.random.default_rng(0)
+    for noise in (1.0, 1e-3):
+        rows = draw.normal(size=(60, 1)) + noise * draw.normal(size=(60, 25))
+        wanted, _ = nnls(rows, aim := draw.normal(size=60) + rows @ draw.normal(size=25))
+        for guess in (np.zeros(25, dtype=bool), np.ones(25, dtype=bool), wanted > 0):
+            found = likelihood.nonnegative(rows.T @ rows, rows.T @ aim, guess)
+            assert found.min() >= 0
+            assert np.linalg.norm(rows @ found - aim) == pytest.approx(np.linalg.norm(rows @ wanted - aim), rel=1e-9)
+            one = likelihood._one_by_one(rows.T @ rows, rows.T @ aim, 1e-12)
+            assert np.linalg.norm(rows @ one - aim) == pytest.approx(np.linalg.norm(rows @ wanted - aim), rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.5, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("d", [1, 6])
+def test_no_other_way_finds_a_larger_likelihood(width: float, d: int) -> None:
+    """Narrow to wide kernels, from well apart to next to equal: against a quasi-Newton method, and by the bound."""
+    pair = shifted(300, 300, d)
+    given = ratios.compared("kliep", pair.source, pair.target, 60, 0)
+    kernel = gaussian(given.target, (width * given.median) ** 2).T
+    kernel = np.ascontiguousarray(kernel / kernel.mean(axis=1, keepdims=True))
+    share, start = np.full(300, 1 / 300), np.full(60, 1 / 60)
+
+    def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
+        ratio = p @ kernel + 1e-10
+        return float(p.sum() - share @ np.log(ratio)), 1 - kernel @ (share / ratio)
+
+    found = likelihood.likeliest(kernel, share, start, 1e-9)
+    assert found.min() >= 0
+    assert found.sum() == pytest.approx(1)
+    other = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * 60, options={"maxiter": 5000}).x
+    # A sum of 1 is the best one but for rows that no kernel reaches, which is where the two may part.
+    lost = 1e-10 * float((share / (found @ kernel + 1e-10)).sum())
+    assert loss(found)[0] <= loss(other / other.sum())[0] + 1e-9 + 1e-6 * lost
+    if lost < 1e-6:
+        assert loss(found)[1].min() >= -1e-6, "no share would gain"
+        assert found @ loss(found)[1] == pytest.approx(0, abs=1e-6), "and none would by less"
+    far = likelihood.likeliest(kernel, share, np.eye(60)[3], 1e-9)
+    assert loss(far)[0] == pytest.approx(loss(found)[0], abs=1e-8 + 1e-6 * lost), "wherever it starts"
+
+
+def test_rows_that_are_left_out_weigh_nothing() -> None:
+    pair = shifted(200, 200, 2)
+    given = ratios.compared("kliep", pair.source, pair.target, 20, 0)
+    kernel = np.ascontiguousarray(gaussian(given.target, given.median**2).T)
+    kept, start = np.arange(200) % 4 > 0, np.full(20, 0.05)
+    whole = likelihood.likeliest(kernel, kept / kept.sum(), start, 1e-11)
+    fewer = likelihood.likeliest(np.ascontiguousarray(kernel[:, kept]), np.full(150, 1 / 150), start, 1e-11)
+    assert whole @ kernel == pytest.approx(fewer @ kernel, rel=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 import ot
 import pytest
 from scipy.linalg import sqrtm
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from scipy.stats import binom, kstest
 from two_samples import drawn, measured
 
@@ -165,6 +165,17 @@ def test_the_median_is_that_of_all_pairs_and_never_0() -> None:
     both = np.concatenate([draw.normal(size=(3000, 1)), 10 * draw.normal(size=(3000, 1))])
     whole = np.median(cdist(both[::3], both[1::3], "sqeuclidean"))
     assert kernels.median_of(both, 0) == pytest.approx(whole, rel=0.15)
+
+
+@pytest.mark.parametrize("count", [2, 7, 300, 513, 601])
+def test_the_median_of_many_pairs_is_found_without_putting_them_in_order(count: int) -> None:
+    draw = np.random.default_rng(count)
+    for points in (draw.normal(size=(count, 3)), np.repeat(draw.integers(2, size=(count, 1)), 2, axis=1) * 1.0):
+        wanted = np.median(pdist(points, "sqeuclidean"))
+        assert kernels.median_of(points, 0) == pytest.approx(wanted or pdist(points, "sqeuclidean").mean(), rel=1e-9)
+    rising = np.arange(2**17 + count, dtype=np.float64)
+    for values in (rising, rising % 97, draw.permutation(rising), np.where(rising % 8 == 0, 1e9, rising)):
+        assert kernels._middle(values) == np.median(values)
 
 
 @pytest.mark.parametrize("sizes", [(30, 20), (900, 2500)])

@@ -6,7 +6,8 @@ Adaptation with Manifold Embedded Distribution Alignment" (ACM MM, arXiv 1807.07
 
 Equation: as `jda` with M = (1 - mu) C M_0 + mu sum_c M_c of Frobenius norm 1. 0: the wholes alone, `tca`; 1: classes
 alone; 0.5: `jda`, to the last bit. The estimate is d_c / (d_0 + d_c), d_0 the A-distance of the domains in the
-components of the round before and d_c the mean of the A-distances of the classes.
+components of the round before and d_c the mean of the A-distances of the classes. `primal` and `centred` are those of
+`jda`.
 
 Cost: as `jda`; an estimated balance adds O(a k^2) each round, for a examples in k components.
 
@@ -42,6 +43,8 @@ class BDA:
     )
     unit: bool = option(True, "whether each row has length 1, before and after the map")
     landmarks: int = option(1000, "rows that stand for all in a kernel", Range(2, 3000))
+    primal: bool = option(False, "whether W weighs features, as in the authors' program, instead of rows")
+    centred: bool = option(True, "whether the common mean is taken off the rows; the authors' program does not")
 
     needs: ClassVar[str] = ""
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
@@ -49,7 +52,9 @@ class BDA:
     def adapt(self, pair: Pair) -> Aligned:
         """Both domains in the same components. Raises `DataError` for what does not fit into memory."""
         domains = Domains(pair.source, pair.labels, pair.target, pair.known, pair.known_labels, pair.classes, pair.seed)
-        made, notes = pool("bda", domains, Kernel(self.kernel, self.width, self.unit, self.landmarks))
-        found = joint(made, Rounds(self.components, self.penalty, self.rounds, self.classifier, self.balance))
+        kernel = Kernel(self.kernel, self.width, self.unit, self.landmarks, self.centred)
+        made, notes = pool("bda", domains, kernel)
+        asked = Rounds(self.components, self.penalty, self.rounds, self.classifier, self.balance, self.primal)
+        found = joint(made, asked)
         sides = (found.view(pair.source), found.view(pair.target[pair.known]))
         return Aligned(*together(sides, (pair.labels, pair.known_labels)), found.view, notes)

@@ -29,6 +29,8 @@ from sterna.errors import DataError
 from sterna.maths.adapted_inputs import unchanged
 from sterna.maths.memory import check
 from sterna.maths.samples import moments
+from sterna.maths.subspaces import projected
+from sterna.maths.transfer_components import together
 from sterna.maths.transport import root
 from sterna.spec import Range, method, option
 
@@ -65,7 +67,6 @@ class LinearTransport:
         check("linear_transport", f"eight matrices of {d:,} x {d:,}", 8.0 * d * d, "use principal components")
         (mean, own), (centre, other) = moments(pair.source), moments(pair.target)
         extra = self.regularization * float(np.trace(own) + np.trace(other)) / (2 * d) * np.eye(d)
-        moved = (pair.source - mean) @ _map(own + extra, other + extra) + centre
-        features = np.concatenate([moved, pair.target[pair.known]])
-        labels = np.concatenate([pair.labels, pair.known_labels])
-        return Aligned(features, labels, np.ones(len(labels)), unchanged)
+        moved = projected(pair.source, mean, _map(own + extra, other + extra), centre)
+        sides = (moved, pair.target[pair.known])
+        return Aligned(*together(sides, (pair.labels, pair.known_labels)), unchanged)

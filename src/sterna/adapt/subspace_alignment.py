@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from sterna.contracts import Aligned, Pair
 from sterna.errors import DataError
-from sterna.maths.subspaces import principal
+from sterna.maths.subspaces import principal, projected
 from sterna.maths.transfer_components import together
 from sterna.spec import Range, method, option
 
@@ -47,6 +47,6 @@ class SubspaceAlignment:
         source, target = (
             principal("subspace_alignment", [side], self.components) for side in (pair.source, pair.target)
         )
-        moved = source.coordinates(pair.source) @ (source.basis.T @ target.basis)
+        moved = projected(pair.source, source.mean, source.basis @ (source.basis.T @ target.basis))
         sides = (moved, target.coordinates(pair.target[pair.known]))
         return Aligned(*together(sides, (pair.labels, pair.known_labels)), target.coordinates)

@@ -16,16 +16,17 @@ from sterna.maths.samples import blocks, thinned
 
 _EXACT = 1000  # rows up to which kernels are kept in float64; beyond, sums of float32 are exact enough and half as big
 _MEDIAN_OF = 2000  # rows whose distances fix a bandwidth, to a few per cent for samples of very unlike spread
-_BLOCK = 2048
+_BLOCK, _ROWS = 2048, 256
+_MANY, _SOME = 2**17, 2**14  # values from which on a median is surrounded first, and of how many
 _FLAT = 1e-13  # of the largest feature: variation below is rounding of a constant
 
 
-def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n, m) squared Euclidean distances of rows, >= 0, in the type of the rows.
+def squared_distances(first: np.ndarray, second: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """(n, m) squared Euclidean distances of rows, >= 0, in the type of the rows; written to `out` where given.
 
     Rows should lie around the origin: |a|^2 + |b|^2 - 2 ab loses the digits that the lengths share.
     """
-    found: np.ndarray = first @ second.T
+    found: np.ndarray = np.matmul(first, second.T, out=out)
     found *= -2
     found += (first * first).sum(axis=1)[:, None]
     found += (second * second).sum(axis=1)
@@ -55,11 +56,37 @@ def median_of(points: np.ndarray, seed: int) -> float:
 
     At most 2,000 points are looked at, drawn from all: the first ones would be those of one sample.
     """
-    squares = pairwise(points[thinned(len(points), _MEDIAN_OF, seed, "median")])
-    # Row by row: the indices of all pairs would take twice the memory of their distances.
-    above = np.concatenate([row[place + 1 :] for place, row in enumerate(squares)])
-    middle = float(np.median(above)) if len(above) else 0.0
-    return middle or float(above.mean(dtype=np.float64) if len(above) else 0.0) or 1.0
+    above = _above(points[thinned(len(points), _MEDIAN_OF, seed, "median")])
+    return _middle(above) or float(above.mean(dtype=np.float64) if len(above) else 0.0) or 1.0
+
+
+def _above(points: np.ndarray) -> np.ndarray:
+    """(N (N - 1) / 2,) squared distances of pairs i < j, in an order of its own, a block of rows at a time."""
+    count, place = len(points), 0
+    found = np.empty(count * (count - 1) // 2, dtype=points.dtype)
+    for part in blocks(count, _ROWS):
+        squares = squared_distances(points[part], points[part.start :])
+        high = len(squares)
+        for made in (squares[:, :high][np.triu_indices(high, 1)], squares[:, high:]):
+            found[place : place + made.size].reshape(made.shape)[...] = made
+            place += made.size
+    return found
+
+
+def _middle(values: np.ndarray) -> float:
+    """The median of values (n,), 0 of none: only those between two that surround it are put in order."""
+    count, place = len(values), (len(values) - 1) // 2
+    if count < _MANY:
+        return float(np.median(values)) if count else 0.0
+    some = np.sort(values[:: count // _SOME])
+    aside = int(2 * np.sqrt(len(some)))  # four times the error of a median of so many
+    low, high = some[len(some) // 2 - aside], some[len(some) // 2 + aside]
+    place -= int(np.count_nonzero(values < low))
+    inside = values[(values >= low) & (values <= high)]
+    last = place + 1 - count % 2
+    if place < 0 or last >= len(inside):
+        return float(np.median(values))
+    return float(np.partition(inside, [place, last])[place : last + 1].mean())
 
 
 def gaussian(squares: np.ndarray, variance: float) -> np.ndarray:

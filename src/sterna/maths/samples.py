@@ -59,8 +59,15 @@ def blocks(count: int, size: int) -> Iterator[slice]:
 def moments(features: np.ndarray, size: int = 4096) -> tuple[np.ndarray, np.ndarray]:
     """(d,) the mean and (d, d) the covariance, divided by n - 1, in float64 and block by block."""
     mean = features.mean(axis=0)
-    scatter = np.zeros((features.shape[1], features.shape[1]))
-    for part in blocks(len(features), size):
-        moved = features[part] - mean
-        scatter += moved.T @ moved
-    return mean, scatter / max(len(features) - 1, 1)
+    return mean, scatter(features, mean, size) / max(len(features) - 1, 1)
+
+
+def scatter(rows: np.ndarray, centre: np.ndarray, size: int) -> np.ndarray:
+    """(d, d) the sum of (x - centre)(x - centre)' over rows (n, d), of which `size` are copied at a time."""
+    space = np.empty((min(size, len(rows)), rows.shape[1]), dtype=np.result_type(rows, centre))
+    found = np.zeros((rows.shape[1], rows.shape[1]))
+    for part in blocks(len(rows), size):
+        # One space for all blocks: fresh pages cost as much as the subtraction.
+        moved = np.subtract(rows[part], centre, out=space[: part.stop - part.start])
+        found += moved.T @ moved
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from sterna.maths.memory import check
-from sterna.maths.samples import blocks
+from sterna.maths.samples import blocks, scatter
 
 _EPS = np.finfo(np.float64).eps
 _CELLS = 2**22  # of a block of rows: 32 MiB
@@ -34,17 +34,25 @@ class Principal:
         return projected(rows, self.mean, self.basis)
 
 
-def projected(rows: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """(n, k) of rows (n, d) around a mean (d,) times a factor (d, k), without a centred copy of all rows."""
-    found = np.empty((len(rows), factor.shape[1]))
+def projected(rows: np.ndarray, mean: np.ndarray, factor: np.ndarray, centre: np.ndarray | float = 0.0) -> np.ndarray:
+    """(n, k) of rows (n, d) around a mean (d,) times a factor (d, k), moved to a centre, without a copy of all rows."""
+    found, moves = np.empty((len(rows), factor.shape[1])), np.any(centre)
+    space = np.empty((min(_piece(rows.shape[1]), len(rows)), rows.shape[1]))
     for part in pieces(*rows.shape):
-        found[part] = (rows[part] - mean) @ factor
+        made = found[part]
+        np.matmul(np.subtract(rows[part], mean, out=space[: len(made)]), factor, out=made)
+        if moves:
+            made += centre
     return found
 
 
 def pieces(count: int, width: int) -> Iterator[slice]:
     """Slices of a matrix of rows that are at most 32 MiB each, or 16 rows."""
-    return blocks(count, max(16, min(2048, _CELLS // max(width, 1))))
+    return blocks(count, _piece(width))
+
+
+def _piece(width: int) -> int:
+    return max(16, min(2048, _CELLS // max(width, 1)))
 
 
 def signs(columns: np.ndarray) -> np.ndarray:
@@ -86,11 +94,9 @@ def principal(method: str, parts: Sequence[np.ndarray], most: int, own: bool = F
 
 
 def _scatter(parts: Sequence[np.ndarray], centres: Sequence[np.ndarray]) -> np.ndarray:
-    found = np.zeros((parts[0].shape[1], parts[0].shape[1]))
+    found, size = np.zeros((parts[0].shape[1], parts[0].shape[1])), _piece(parts[0].shape[1])
     for part, centre in zip(parts, centres, strict=True):
-        for block in pieces(*part.shape):
-            moved = part[block] - centre
-            found += moved.T @ moved
+        found += scatter(part, centre, size)
     return found
 
 

@@ -8,6 +8,10 @@ and M a sum of e e' of which each makes one difference of means. With explicit f
 lies in the span of Phi = U S V': W = U B leaves a problem of the size of Phi's columns, M stays a few columns and its
 part of the constraint is inverted in closed form. That is exact, never makes an (N, N) matrix, and costs O(N r^2 + r^3)
 for r columns.
+
+The primal form, as the authors' programs call it, asks the same of weights A (r, k) on features, z = A'phi:
+tr A'Phi'H Phi A under A'(Phi'M Phi + penalty I) A = I. The penalty is then on the length of the function and not on
+that of its coefficients on rows. With A = V B it is the problem above with all S = 1, so the same code solves it.
 """
 
 from __future__ import annotations
@@ -38,13 +42,14 @@ class Kernel:
     width: float | None = None  # sigma of rbf, in units of the scaled features; None: by the median distance
     unit: bool = False  # whether rows have length 1, before and after the map
     landmarks: int = 1000  # rows that describe a kernel that has no short explicit features
+    centred: bool = True  # whether rows are taken around their common mean, before they are scaled
 
 
 @dataclass(frozen=True)
 class Lift:
     """Rows as explicit features phi of a kernel, phi(x)'phi(z) = k(x, z), exactly or by landmarks (Nystrom)."""
 
-    centre: np.ndarray  # (d,)
+    centre: np.ndarray  # (d,) 0 where rows stay where they are
     factor: float
     unit: bool
     variance: float | None  # of the Gaussian kernel; None: linear
@@ -52,7 +57,7 @@ class Lift:
     back: np.ndarray | None  # (q, r) the root of the inverse of the landmarks' kernel
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
-        """(n, d) centred rows of length 1, or of mean squared length 1."""
+        """(n, d) rows around the centre, of length 1 or of mean squared length 1."""
         moved = rows - self.centre
         if self.unit:
             return unit_rows(moved)
@@ -137,7 +142,7 @@ def lifted(
     if not plain:
         what = f"{size:,} landmarks of {d:,} features and their kernel"
         check(method, what, size * (2.0 * d + 4.0 * size), "use fewer landmarks or features")
-    centre = (source.sum(axis=0) + target.sum(axis=0)) / count
+    centre = (source.sum(axis=0) + target.sum(axis=0)) / count if kernel.centred else np.zeros(d)
     bare = Lift(centre, _factor((source, target), centre), kernel.unit, None, None, None)
     if plain:
         return bare, ()
@@ -202,16 +207,16 @@ def marginal(found: Moments) -> np.ndarray:
 class Solver:
     """The problem of both papers for one set of features; only the discrepancy changes between rounds."""
 
-    roots: np.ndarray  # (r',) S, falling
+    roots: np.ndarray  # (r',) S, falling; all 1 in the primal form
     axes: np.ndarray  # (r, r') V
     objective: np.ndarray  # (r', r') the numerator in the coordinates of B
 
     def weights(self, discrepancy: np.ndarray, penalty: float, most: int) -> np.ndarray:
-        """(r, k) Phi'W, the columns of W having length 1, the component of the largest ratio first.
+        """(r, k) Phi'W, the columns of W having length 1, or A, whose columns have; the largest ratio first.
 
         Args:
             discrepancy: (r, c) P, Phi'M Phi = P P'.
-            penalty: of the squared length of W, > 0.
+            penalty: of the squared length of W, or of A, > 0.
             most: components wanted; there are fewer where the features vary in fewer directions.
         """
         inner = self.roots[:, None] * (self.axes.T @ discrepancy)
@@ -267,13 +272,18 @@ def _decomposed(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[::-1], vectors[:, ::-1]
 
 
-def solver(square: np.ndarray, numerator: np.ndarray) -> Solver:
-    """The problem of maximising tr W'Phi N Phi'W; `square` is Phi'Phi, `numerator` Phi'N Phi, both (r, r)."""
+def solver(square: np.ndarray, numerator: np.ndarray, primal: bool = False) -> Solver:
+    """The problem of maximising tr W'Phi N Phi'W; `square` is Phi'Phi, `numerator` Phi'N Phi, both (r, r).
+
+    `primal`: whether the penalty is on weights on features, A, and not on weights on rows, W.
+    """
     values, vectors = _decomposed(square)
     kept = values > len(values) * _EPS * max(float(values[0]), 0.0)
     if not kept.any():
         kept[0] = True
     roots, axes = np.sqrt(np.maximum(values[kept], 0.0)), vectors[:, kept]
+    if primal:
+        roots = np.ones_like(roots)
     inner = roots[:, None] * (axes.T @ numerator @ axes) * roots
     return Solver(roots, axes, inner)
 

@@ -76,6 +76,7 @@ class Rounds:
     count: int
     classifier: str  # "nearest" or "mean"
     balance: float | None  # of the classes against the whole, in [0, 1]; None: estimated each round
+    primal: bool = False  # whether the penalty is on weights on features
 
 
 def pool(method: str, domains: Domains, kernel: Kernel) -> tuple[Pool, tuple[str, ...]]:
@@ -159,7 +160,7 @@ def joint(made: Pool, rounds: Rounds) -> Components:
 
     Rounds end early where labels come back as they were, since nothing would change.
     """
-    problem = solver(made.found.square, made.found.scatter)
+    problem = solver(made.found.square, made.found.scatter, rounds.primal)
     across = marginal(made.found)
     labels: Labels | None = None
     for number in range(rounds.count):
