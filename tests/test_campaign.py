@@ -301,7 +301,7 @@ def test_what_a_part_says_wins_over_the_part_above(tmp_path: Path) -> None:
     assert [one.name for one in found.routes] == ["probe", "full / none", "far"]
     first, second = found.data
     assert (first.name, second.name) == ("pictures", "digits")
-    assert (first.path, second.path) == (str(tmp_path / "pictures"), "sklearn:digits")
+    assert (first.sides.data, second.sides.data) == (str(tmp_path / "pictures"), "sklearn:digits")
     assert (first.settings.seeds, second.settings.seeds) == (2, 3)
     assert first.settings.domain == "b"
     assert not first.settings.mitigate
@@ -327,6 +327,10 @@ def test_the_file_of_the_manual_is_read_and_every_option_is_there(tmp_path: Path
     assert [one.name for one in found.data] == ["dslr", "webcam", "digits"]
     assert [one.name for one in found.routes] == ["probe", "prototypes", "gentle"]
     assert [len(found.fits(one)) for one in found.data] == [2, 2, 2]
+    (tmp_path / "heart.csv").write_text("")
+    for block, runs in zip(manual.split("```toml\n")[2:], (2, 1), strict=True):
+        hospitals = agenda.read(written(tmp_path, block.split("```")[0]))
+        assert [len(hospitals.fits(one)) for one in hospitals.data] == [runs] * 4
     for part, options in agenda.ALLOWED.items():
         assert part in manual
         assert all(f"`{option}`" in manual for option in options)

@@ -12,20 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sterna import checks, folder, keeping, plan, spec
+from sterna import across, checks, folder, keeping, plan, spec
 from sterna.errors import DataError, SpecError, SternaError
+from sterna.intake import Sides
 from sterna.records import Columns
 from sterna.settings import Settings
 
 ROUTE = ("tune", "method")  # what makes a route; one of them
 SHARED = ("encoder", "loss", "augment", "optimizer", "schedule")  # what several routes of one run have in common
+SIDES = ("source", "target", "labels")  # other data beside those of `path`
+METHODS = ("shallow", "adapt")  # the folders of what `method` names
+WEIGHING = ("source_weight",)  # settings of which routes of one data set may differ: no split depends on them
 COLUMNS = ("text", "label", "group", "domain", "task")
 FLAGS = {"target_domain": "domain"}  # settings whose key has another name, as on the command line
 SETTINGS = {**{item.name: item.name for item in spec.options(Settings) if item.name != "domain"}, **FLAGS}
 ALLOWED = {
-    "[defaults]": (*ROUTE, *SHARED, "source", *COLUMNS, *SETTINGS),
-    "[[data]]": ("path", "name", "source", *SHARED, *COLUMNS, *SETTINGS),
-    "[[route]]": ("name", *ROUTE, *SHARED),
+    "[defaults]": (*ROUTE, *SHARED, *SIDES, *COLUMNS, *SETTINGS),
+    "[[data]]": ("path", "name", *SIDES, *SHARED, *COLUMNS, *SETTINGS),
+    "[[route]]": ("name", *ROUTE, *SHARED, *WEIGHING),
 }
 PARTS = {"defaults": "[defaults]", "data": "[[data]]", "route": "[[route]]"}
 EXAMPLE = {"[[data]]": '[[data]] with path = "flowers"', "[[route]]": '[[route]] with tune = "probe"'}
@@ -36,11 +40,15 @@ class DataSet:
     """One `[[data]]`, with the defaults filled in."""
 
     name: str
-    path: str  # as `sterna.fit` is given it
+    sides: Sides  # as `sterna.fit` is given them
     columns: Columns
     settings: Settings
-    source: str | None
     words: Mapping[str, str]  # of `SHARED`, where the routes do not say
+
+    @property
+    def helped(self) -> bool:
+        """Whether it has a source that is mixed into the training part."""
+        return bool(self.sides.source or self.settings.domain)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,9 @@ class Wanted:
 
     name: str
     words: Mapping[str, str]
-    called: str  # by what `sterna.fit` calls it where it is alone with its encoder and its loss
+    home: str  # the folder of its method
+    made: Any  # its method
+    settings: Mapping[str, Any]  # of `WEIGHING`, where it says more than its data set
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Fit:
     """One call of `sterna.fit`: routes of one data set that differ in what moves and in nothing else."""
 
     shared: Mapping[str, str]
+    settings: Settings
     routes: tuple[Wanted, ...]
 
     def words(self) -> dict[str, str]:
@@ -65,8 +76,8 @@ class Fit:
         return {**self.shared, **{key: value for key, value in each.items() if value}}
 
     def named(self) -> dict[str, str]:
-        """From the names in its result to those of the study."""
-        return {one.called: one.name for one in self.routes}
+        """From their methods, as a result writes them, to their names in the study."""
+        return {repr(one.made): one.name for one in self.routes}
 
 
 @dataclass(frozen=True)
@@ -82,17 +93,22 @@ class Agenda:
         """The runs that all routes on one data set take: as few as can be, so that floors are shared."""
         found: dict[tuple[str, ...], Fit] = {}
         for one in self.routes:
-            shared = {key: one.words.get(key) or data.words.get(key, "") for key in SHARED}
-            mark = tuple(_meant(key, value) for key, value in shared.items())
-            known = found.get(mark, Fit({key: value for key, value in shared.items() if value}, ()))
+            # What trains a network is nothing to a method of `adapt/`, and a loss would be routes of its own.
+            keys = SHARED[:1] if one.home == "adapt" else SHARED
+            shared = {key: one.words.get(key) or data.words.get(key, "") for key in keys}
+            settings = replace(data.settings, **one.settings)  # type: ignore[type-var]
+            mark = (repr(settings), *(_meant(key, value) for key, value in shared.items()))
+            known = found.get(mark, Fit({key: value for key, value in shared.items() if value}, settings, ()))
             found[mark] = replace(known, routes=(*known.routes, one))
         return tuple(found.values())
 
     def asked(self, data: DataSet) -> dict[str, Any]:
         """All that a data set is asked, to tell whether what lies in a folder is an answer to it."""
-        fits = [{**one.words(), "names": [route.name for route in one.routes]} for one in self.fits(data)]
-        kept = {"path": data.path, "columns": repr(asdict(data.columns)), "settings": repr(data.settings)}
-        return {**kept, "source": data.source, "fits": fits}
+        fits = [
+            {**one.words(), "settings": repr(one.settings), "names": [route.name for route in one.routes]}
+            for one in self.fits(data)
+        ]
+        return {**asdict(data.sides), "columns": repr(asdict(data.columns)), "fits": fits}
 
 
 def read(file: Path) -> Agenda:
@@ -112,6 +128,8 @@ def read(file: Path) -> Agenda:
     agenda = Agenda(file.stem, text, data, routes)
     for one in data:
         _no_twins(file, agenda.fits(one))
+        for route in routes:
+            _check_served(file, one, route)
     return agenda
 
 
@@ -197,16 +215,23 @@ def _where(key: str, title: str) -> str:
 def _data(file: Path, given: Mapping[str, Any], place: str) -> DataSet:
     if not given.get("path"):
         raise SpecError(f'{place} has no path; write path = "flowers", or path = "sklearn:digits".')
-    path = _path(file, given["path"], place)
-    name = given.get("name") or _called(given["path"], path)
     columns = Columns(
         _listed(given.get("text", "")),
         _listed(given.get("label", "")),
         *(given.get(key, "") for key in ("group", "domain", "task")),
     )
-    source = _path(file, given["source"], place) if given.get("source") else None
-    words = _shared(file, given, place)
-    return DataSet(name, path, columns, _settings(given, place), source, words)
+    sides = _sides(file, given, place)
+    name = given.get("name") or _called(given["path"], sides.data)
+    return DataSet(name, sides, columns, _settings(given, place), _shared(file, given, place))
+
+
+def _sides(file: Path, given: Mapping[str, Any], place: str) -> Sides:
+    """Where the data and those beside them lie; a target may be the name of a domain instead."""
+    several = given["path"].split(",") if given.get("target") else [given["path"]]
+    found = {key: given.get(key, "") for key in SIDES}
+    named = found["target"] if given.get("domain") and not (file.parent / found["target"]).is_file() else ""
+    found = {key: _path(file, value, place) if value and value != named else value for key, value in found.items()}
+    return Sides(", ".join(_path(file, one.strip(), place) for one in several), **found)
 
 
 def _settings(given: Mapping[str, Any], place: str) -> Settings:
@@ -225,23 +250,46 @@ def _route(file: Path, given: Mapping[str, Any], defaults: Mapping[str, Any], pl
             'tune = "probe", or method = "prototypes".'
         )
     ((key, text),) = asked.items()
-    made = _said(place, lambda: _one("shallow" if key == "method" else key, text))
-    if not made.pretrained:
+    home, made = _said(place, lambda: _one(key, text))
+    if (home == "adapt" and spec.name_of(type(made)) in across.FLOORS) or (home == "tune" and not made.pretrained):
+        why = "looks at no target" if home == "adapt" else "uses no pretrained weights"
         raise SpecError(
-            f"{place}: {made!r} uses no pretrained weights, so it is no route but a floor, and every run has its "
-            "floors; leave it out."
+            f"{place}: {made!r} {why}, so it is no route but a floor, and every run has its floors; leave it out."
         )
     shared = _shared(file, given, place)
-    told = [repr(made), *(text for text in shared.values())]
-    return Wanted(given.get("name") or " / ".join(told), {key: text, **shared}, repr(made))
+    weighing = {key: given[key] for key in WEIGHING if key in given}
+    _settings(weighing, place)
+    told = [repr(made), *shared.values(), *(f"{name}={value}" for name, value in weighing.items())]
+    return Wanted(given.get("name") or " / ".join(told), {key: text, **shared}, home, made, weighing)
 
 
-def _one(kind: str, text: str) -> Any:
-    """The one method that a text names."""
+def _one(key: str, text: str) -> tuple[str, Any]:
+    """The one method that a text names, after its folder."""
     found = spec.parse_alternatives(text)
     if len(found) != 1 or len(found[0]) != 1:
         raise SpecError(f"a [[route]] is one route, got '{text}'; write a [[route]] for each.")
-    return folder.build(kind, found[0][0])
+    (call,) = found[0]
+    homes = {name: home for home in METHODS for name in folder.names(home)} if key == "method" else {call.name: key}
+    if call.name not in homes:
+        raise SpecError(folder.unknown(key, call.name, sorted(homes)))
+    return homes[call.name], folder.build(homes[call.name], call)
+
+
+def _check_served(file: Path, data: DataSet, one: Wanted) -> None:
+    """Raises `SpecError` for a route that cannot serve a data set, as far as the file tells."""
+    why, target = "", data.sides.target
+    if one.home == "adapt" and not target:
+        why = 'it adapts to a target, and none is named there; write target = "..." or leave the route out'
+    elif one.home == "shallow" and target:
+        why = 'that has a target, to which methods of adapt/ adapt; write method = "coral", or source for target'
+    elif one.home == "tune" and target and not (one.words.get("loss") or data.words.get("loss")):
+        why = 'that has a target, and a network adapts by its loss; write loss = "cross_entropy + mcc"'
+    elif one.home == "shallow" and not (one.made.pretrained or data.helped):
+        why = 'without a source it is a floor, which every run has; write source = "...", or domain and target_domain'
+    elif one.settings and not data.helped:
+        why = f'{", ".join(one.settings)} is for a source; write source = "...", or domain and target_domain'
+    if why:
+        raise SpecError(f"{file}: the route {one.name} cannot serve the data set {data.name}: {why}.")
 
 
 def _shared(file: Path, given: Mapping[str, Any], place: str) -> dict[str, str]:
@@ -312,7 +360,7 @@ def _distinct(file: Path, part: str, names: Sequence[str]) -> None:
 def _no_twins(file: Path, fits: Sequence[Fit]) -> None:
     for one in fits:
         for place, route in enumerate(one.routes):
-            twin = next((other for other in one.routes[:place] if other.called == route.called), None)
+            twin = next((other for other in one.routes[:place] if other.made == route.made), None)
             if twin:
                 raise SpecError(
                     f"{file}: the routes {twin.name} and {route.name} ask for the same; change or remove one of them."

@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sterna import agenda, contest, files, folder, intake, keeping, report, score, splitting, study, verdict
+from sterna import (
+    across,
+    agenda,
+    conclusion,
+    contest,
+    files,
+    folder,
+    intake,
+    keeping,
+    plan,
+    report,
+    score,
+    splitting,
+    study,
+    verdict,
+)
 from sterna.agenda import Agenda, DataSet, Fit
 from sterna.contest import Against, Cell, Contest, Entry, Ground
 from sterna.contracts import Task
 from sterna.environment import environment
 from sterna.errors import DataError, SpecError, SternaError, StoreError, TrainingError
 from sterna.outcomes import Verdict
+from sterna.plan import Subject, Words
 from sterna.records import Loaded, Sealed, Split
 from sterna.report import campaign as page
 from sterna.result import Result, Summary, summaries
@@ -31,6 +47,7 @@ from sterna.verdict import Claim, Evidence
 from sterna.watching import Watch
 
 ASKED = "asked.json"  # what each data set was asked, by which a study knows its folder
+SAID = (*agenda.SHARED, *agenda.ROUTE)  # what a run is asked, by the names of its options
 VERDICTS = "verdicts.json"  # of each route of a run against its floor
 PAGE = page.PAGE
 
@@ -54,13 +71,16 @@ def run_study(
         store: where activations are kept; the user's cache by default.
         watch: whom to tell about progress.
 
-    Raises `SpecError` with one sentence for a file that is wrong, before anything runs. A data set that fails is
-    reported, and the others go on; `TrainingError` where all do.
+    Raises `SpecError` with one sentence for a file that is wrong, or a route that cannot serve a data set, before
+    anything runs. A data set that fails is reported, and the others go on; `TrainingError` where all do.
 
     When not to use: to find the best model for one data set; `sterna.fit` does that, with the same routes.
     """
     asked, watch = agenda.read(Path(file)), watch or Watch()
     place = Path(out) if out else Path("runs") / keeping.slug(asked.name)
+    for one in asked.data:
+        if not (place / keeping.slug(one.name)).exists():
+            _check_planned(asked, one, watch)
     _own(place, asked)
     work = _Work(asked, place, store or Store(), watch, sum(len(asked.fits(one)) for one in asked.data))
     entries = [entry for one in asked.data for entry in [work.entry(one)] if entry is not None]
@@ -72,6 +92,46 @@ def run_study(
     found.save()
     page.write(found)
     return found
+
+
+def _check_planned(asked: Agenda, data: DataSet, watch: Watch) -> None:
+    """Raises `SpecError` for a route that cannot serve a data set, as its run will plan it.
+
+    Data that cannot be used stop no other data, and are told.
+    """
+    quiet = Watch(advance=lambda what, done, total: watch.advance(f"{data.name}: {what}", done, total))
+    try:
+        loaded, related = intake.opened(data.sides, data.columns, data.settings, quiet)
+    except SpecError as error:
+        raise SpecError(f"{data.name}: {error}") from error
+    except SternaError as error:
+        watch.say(f"{data.name} cannot be used: {error}")
+        return
+    if loaded.blind:
+        raise SpecError(
+            f"{data.name}: no label of its target is known, so routes cannot be compared on it; give a target with "
+            "labels, or adapt to this one by sterna fit."
+        )
+    table = loaded.table
+    subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None)
+    for fit in asked.fits(data):
+        title = f"{data.name} / {', '.join(one.name for one in fit.routes)}"
+        words = Words(**{**dict.fromkeys(SAID, ""), "augment": "none", "optimizer": "adamw", **fit.words()})
+        try:
+            routes = (
+                across.routes(words, subject, bool(data.sides.labels))
+                if loaded.crossed
+                else plan.routes(words, fit.settings, subject)
+            )
+        except SpecError as error:
+            raise SpecError(f"{title}: {error}") from error
+        known = {one.written()["tune"]: one.name for one in routes if not one.floor}
+        for method, name in fit.named().items():
+            if method not in known:
+                raise SpecError(
+                    f"{data.name} / {name}: {method} is no route for {subject.modality} data there, which has "
+                    f"{', '.join(known)}; leave the route out."
+                )
 
 
 def _own(place: Path, asked: Agenda) -> None:
@@ -139,7 +199,7 @@ class _Work:
                 return {}
             self.watch.say(f"{title}: {error} The routes are run one by one.")
         self.runs += len(fit.routes)
-        alone = [(where / keeping.slug(one.name), Fit(fit.shared, (one,))) for one in fit.routes]
+        alone = [(where / keeping.slug(one.name), replace(fit, routes=(one,))) for one in fit.routes]
         return {place: found for apart, one in alone for place, found in self._run(data, one, apart).items()}
 
     def _fail(self, title: str, error: SternaError) -> None:
@@ -157,13 +217,16 @@ class _Work:
         )
         there, start = (where / "result.json").exists(), time.monotonic()
         words: dict[str, Any] = fit.words()
+        sides = data.sides
         result = study.fit(
-            data.path,
+            sides.data,
             **words,
-            source=data.source,
+            source=sides.source or None,
+            target=sides.target or None,
+            labels=sides.labels or None,
             columns=data.columns,
             out=where,
-            settings=data.settings,
+            settings=fit.settings,
             store=self.store,
             watch=inner,
         )
@@ -189,7 +252,7 @@ class _Work:
             kept = files.read_json(record)
             if kept["fingerprint"] == mark:
                 return {name: Verdict(**one) for name, one in kept["verdicts"].items()}
-        loaded, _ = intake.opened(intake.Sides(data.path), data.columns, data.settings, Watch())
+        loaded, _ = intake.opened(replace(data.sides, source=""), data.columns, data.settings, Watch())
         found = _verdicts(result, loaded, where, data.settings.margin)
         written = {name: {**vars(one), "parts": []} for name, one in found.items()}
         files.write_json(record, {"fingerprint": mark, "verdicts": written})
@@ -226,7 +289,7 @@ def _verdicts(result: Result, loaded: Loaded, place: Path, margin: float) -> dic
         for one in result.routes
         if (keeping.folder(place, one.name, one.seed) / "done.json").exists()
     }
-    judged = {one.name: one.validation for one in result.routes}
+    judged = conclusion.ordered({one.name: one.validation for one in result.routes}, claim.figure)
     floors = {one.name for one in result.routes if one.floor}
     _, _, chosen = verdict.decide_shipping(judged, floors, claim.figure)
     found = {}
@@ -277,10 +340,13 @@ def _entry(
     cells, runs = [], {}
     for where, (fit, result) in results.items():
         found = {one.name: one for one in summaries(result.routes)}
-        for called, name in fit.named().items():
-            if called in found and result.verdict.figure in found[called].metrics:
-                seeds = _seeds(result, called, data.settings.seeds)
-                cells.append(_cell(name, found[called], result.verdict.figure, seeds, judged[where].get(called)))
+        # The first of a method is the route itself; on a part of the source, or gentler, it comes after that.
+        called = {one.tune: one.name for one in reversed(result.routes) if not one.floor}
+        for method, name in fit.named().items():
+            route = called.get(method, "")
+            if route in found and result.verdict.figure in found[route].metrics:
+                seeds = _seeds(result, route, data.settings.seeds)
+                cells.append(_cell(name, found[route], result.verdict.figure, seeds, judged[where].get(route)))
         runs[where.relative_to(place).as_posix()] = tuple(fit.named().values())
     first = next(result for _, result in results.values())
     task: Task = folder.load("tasks", first.task)()

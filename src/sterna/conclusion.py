@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sterna import breakdown, crossing, score, verdict
+from sterna import breakdown, crossing, score, semi_supervised, verdict
 from sterna.contracts import Task
 from sterna.outcomes import Outcome, Verdict
 from sterna.plan import Route
@@ -18,6 +18,7 @@ from sterna.settings import Settings
 RANK = "rank"  # by criteria, where they choose; in [0, 1], 0 for the best
 ADAPTING = "Adaptation"  # the subject of a verdict against the source alone
 CHOOSING = "Choosing among the source's examples"  # the subject of a verdict on it
+BEYOND = "Learning from examples without labels"  # the subject of a verdict on it
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Conclusion:
     shipped: str
     verdict: Verdict  # the best transfer route against the best floor; see `_strongest`
     others: tuple[Verdict, ...]  # the same route against every other floor
-    choosing: Verdict | None = None  # the best examples of the source against all of it, where both were tried
+    choosing: Verdict | None = None  # chosen examples of the source, or unlabelled ones, against doing without
     hidden: str = ""  # which classes or domains lose, in a sentence; "" where none is seen to
 
 
@@ -66,8 +67,7 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     )
     chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
-    ordered = {name: {claim.figure: -one[RANK], "loss": 0.0} if RANK in one else one for name, one in chosen.items()}
-    best, transfer, floor = verdict.decide_shipping(ordered, floors, claim.figure)
+    best, transfer, floor = verdict.decide_shipping(ordered(chosen, claim.figure), floors, claim.figure)
     if not any(len(one.sealed) for one in trials):
         return _unmeasured(trials, chosen, (best, transfer, floor), claim)
     scored = {
@@ -86,19 +86,26 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     pair = _paired(scored, rows, transfer, floor)
     parts = breakdown.gains(pair[0], pair[1], _parts(trials, (transfer, floor), scored, classes), seed=0)
     said = replace(compared.pop(floor), parts=parts)
-    twins = _twins(trials, transfer)
+    twins, told = _twins(trials, transfer), CHOOSING
+    if not twins:
+        twins, told = _beyond(trials, transfer, ordered(chosen, claim.figure), claim.figure), BEYOND
     choosing = (
         verdict.decide(
             *_paired(scored, rows, *twins),
             chosen=None,
             seed=0,
             margin=settings.margin,
-            claim=replace(claim, subject=CHOOSING),
+            claim=replace(claim, subject=told),
         )
         if twins
         else None
     )
     return Conclusion(outcomes, shipped, said, tuple(compared.values()), choosing, breakdown.sentence(parts, transfer))
+
+
+def ordered(judged: Mapping[str, Mapping[str, float]], figure: str) -> dict[str, Mapping[str, float]]:
+    """Validation figures as they order routes: where criteria choose, the rank by them takes the figure's place."""
+    return {name: {figure: -one[RANK], "loss": 0.0} if RANK in one else one for name, one in judged.items()}
 
 
 def _unmeasured(
@@ -130,6 +137,27 @@ def _twins(trials: Sequence[Trial], transfer: str) -> tuple[str, ...]:
         return ()
     named = next((one for one in chosen if one.name == transfer), chosen[0])
     return named.name, alone[0].name
+
+
+def _beyond(
+    trials: Sequence[Trial], transfer: str, chosen: Mapping[str, Mapping[str, float]], figure: str
+) -> tuple[str, ...]:
+    """A route with examples without labels, and the same without them; () where no such two were run.
+
+    It is the verdict's route where that is one of the two, else the best on the validation part that looks at them.
+    """
+    routes = {replace(one.route, name=""): one.route.name for one in trials if not one.route.floor}
+    pairs: dict[str, str] = {}
+    for one, name in routes.items():
+        tune, losses = semi_supervised.twin(one.tune, one.losses)
+        alone = routes.get(replace(one, tune=tune, losses=losses), name)
+        if alone != name:
+            pairs[name] = alone
+    if transfer in pairs:
+        return transfer, pairs[transfer]
+    among = [name for name, alone in pairs.items() if alone == transfer] or list(pairs)
+    best = max(among, key=lambda name: (chosen[name][figure], -chosen[name]["loss"]), default="")
+    return (best, pairs[best]) if best else ()
 
 
 def _parts(
