@@ -201,7 +201,7 @@ def _ridge_path(
     features: np.ndarray, labels: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
 ) -> Iterator[Linear]:
     centre, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > 1e-6 * np.abs(centre), scale, np.inf)  # what is flat tells nothing
+    scale = np.where(logistic.is_flat(centre, scale), np.inf, scale)  # what is flat tells nothing
     standard = (features - centre) / scale
     for penalty in penalties:
         model = Ridge(alpha=penalty).fit(standard, labels, sample_weight=weights)

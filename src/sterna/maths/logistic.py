@@ -213,9 +213,17 @@ def _scaling(features: Slices, n: int) -> _Scaling:
     if count != n:
         raise ValueError(f"{count} rows of features for {n} labels")
     deviation = np.sqrt(squares / count)
-    # Below this, what is left of a float32 feature after its mean is rounding.
-    flat = deviation <= 1e-6 * np.abs(mean)
+    flat = is_flat(mean, deviation)
     return _Scaling(mean, np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation)))
+
+
+def is_flat(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(d,) bool: features that say nothing, being rounding beside their own mean, or next to nothing beside the others.
+
+    The second are dead units of a network, of 1e-33 where others are of 1: scaled up they would ask for weights beyond
+    what float32 can square.
+    """
+    return np.asarray(deviation <= np.maximum(1e-6 * np.abs(mean), 1e-10 * deviation.max(initial=0.0)))
 
 
 def _design(features: Slices, scaling: _Scaling, n: int, memory: int) -> _Design:
