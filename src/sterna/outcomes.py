@@ -68,6 +68,28 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Learner:
+    """A teacher or a student: how good, how large and how fast it is."""
+
+    name: str  # of a route, or the teacher as it was typed
+    role: Literal["teacher", "student", "alone"]  # alone: the same network without the teacher
+    figure: Score | None  # the task's primary one on the held-out part, the mean over seeds; None: not measured
+    weights: int
+    bytes: int  # of the file of its weights
+    single: float  # milliseconds an item, one at a time in one thread, as measured on this machine
+    batched: float  # the same in batches of 32
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What learning from a teacher gave."""
+
+    learners: tuple[Learner, ...]
+    verdict: Verdict | None  # the best student against itself alone, where both were run; it decides nothing
+    notes: tuple[str, ...] = ()  # what is not known of the teacher
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """The gain of transfer with a share of the labels. Figures are in the task's primary one."""
 

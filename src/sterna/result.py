@@ -15,7 +15,7 @@ import numpy as np
 
 from sterna import files, folder
 from sterna.errors import DataError
-from sterna.outcomes import CurvePoint, Outcome, PartGain, Score, Verdict
+from sterna.outcomes import CurvePoint, Distilled, Learner, Outcome, PartGain, Score, Verdict
 from sterna.verdict import in_words
 
 
@@ -34,6 +34,7 @@ class Result:
     task: str = "classify"  # a file of `tasks/`
     curve: tuple[CurvePoint, ...] = ()  # the verdict's route and floor with fewer labels, where that was asked for
     choosing: Verdict | None = None  # the best examples of the source against all of it, where both were tried
+    students: Distilled | None = None  # beside their teacher, where there is one
 
     def __str__(self) -> str:
         found, primary = summaries(self.routes), self.verdict.figure
@@ -44,13 +45,13 @@ class Result:
         names = [in_words(name).removesuffix(" error") for name in (primary, *shown)]
         head = ("route", names[0], "95 % interval", *spread, *names[1:], "seconds", "")
         lines = [head, *(_row(one, self.shipped, primary, shown, bool(spread)) for one in found)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        text = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
+        text = _aligned(lines)
+        if self.students is not None:
+            text += ["", *_aligned(_learners(self.students, names[0])), *self.students.notes]
         others = [f"Beside it, against {one.floor}: {points(one)}." for one in self.comparisons]
-        choosing = [self.choosing.sentence] if self.choosing else []
-        return "\n".join([*text, "", *others, *choosing, self.verdict.sentence])
+        taught = self.students.verdict if self.students else None
+        beside = [one.sentence for one in (self.choosing, taught) if one]
+        return "\n".join([*text, "", *others, *beside, self.verdict.sentence])
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `result.json`."""
@@ -66,6 +67,7 @@ class Result:
             "warnings": list(self.warnings),
             "curve": [asdict(one) for one in self.curve],
             "choosing": _entry(self.choosing) if self.choosing else None,
+            "students": asdict(self.students) if self.students else None,
         }
 
     def save(self) -> None:
@@ -117,6 +119,30 @@ def points(verdict: Verdict) -> str:
     return f"{100 * verdict.gain:+.1f} points (95 % interval {100 * verdict.low:.1f} to {100 * verdict.high:.1f})"
 
 
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, each column as wide as its widest cell."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+ROLES = {"teacher": "teacher", "student": "student", "alone": "student without teacher"}
+
+
+def _learners(distilled: Distilled, figure: str) -> list[tuple[str, ...]]:
+    """Teacher and students as rows of a table, its head first."""
+    head = ("", figure, "95 % interval", "weights", "file", "ms an item", "in batches of 32", "")
+    return [head, *(_learner(one) for one in distilled.learners)]
+
+
+def _learner(one: Learner) -> tuple[str, ...]:
+    score = one.figure
+    measured = ("-", "-")
+    if score is not None:
+        measured = (f"{100 * score.value:.1f} %", f"{100 * score.low:.1f} to {100 * score.high:.1f}")
+    size = (f"{one.weights:,}", f"{one.bytes / 1e6:.2f} MB", f"{one.single:.3g}", f"{one.batched:.3g}")
+    return (ROLES[one.role], *measured, *size, one.name)
+
+
 def _row(summary: Summary, shipped: str, primary: str, shown: Sequence[str], spread: bool) -> tuple[str, ...]:
     figure = summary.metrics.get(primary)
     measured = ("-", "-")
@@ -158,7 +184,16 @@ def load(place: Path) -> Result:
         kept["task"],
         tuple(CurvePoint(**one) for one in kept.get("curve", ())),
         _verdict(kept["choosing"]) if kept.get("choosing") else None,
+        _distilled(kept["students"]) if kept.get("students") else None,
     )
+
+
+def _distilled(entry: Mapping[str, Any]) -> Distilled:
+    learners = [
+        Learner(**{**one, "figure": Score(**one["figure"]) if one["figure"] else None}) for one in entry["learners"]
+    ]
+    compared = _verdict(entry["verdict"]) if entry["verdict"] else None
+    return Distilled(tuple(learners), compared, tuple(entry["notes"]))
 
 
 def _entry(verdict: Verdict) -> dict[str, Any]:

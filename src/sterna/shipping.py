@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterna import artifact, files, reading
+from sterna import artifact, files, intake, reading
 from sterna.card import Shipped, card
 from sterna.records import Encoder, Fitted, Table
 from sterna.result import Result
@@ -33,7 +33,13 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     rows = table.rows[:EXAMPLES]
     preparation = fitted.encoder.preparation
     frames = next(iter(reading.frames(table.items, preparation, rows, size=len(rows), workers=0)))
-    facts = {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence}
+    facts = {
+        "task": table.task,
+        "shipped": result.shipped,
+        "verdict": result.verdict.sentence,
+        "data": result.data["digest"],
+        "held_out": intake.items_digest(table),
+    }
     config = fitted.encoder.config
     about = Shipped(
         fitted.encoder.reference,

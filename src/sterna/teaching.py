@@ -6,7 +6,7 @@ teacher costs a pass over the data, whatever the number of epochs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,40 +15,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import artifact, desk, folder, opening
-from sterna.desk import Desk, Tables
+from sterna import artifact, desk, folder, network, opening
+from sterna.desk import CHUNK, Desk, Tables
 from sterna.errors import EncoderError
 from sterna.network import matching_rows
-from sterna.records import Batch, Encoder, Phase, Table, Taught, Teacher
+from sterna.records import Batch, Encoder, Fitted, Phase, Table, Taught, Teacher
+from sterna.store import Store
 
 
 def opened(reference: str, table: Table) -> Teacher:
     """The teacher behind a model folder of a run, or behind `origin:name`.
 
-    Its head is used where it names every class of the target; else only what the head reads can be learnt from.
+    Its head is used where it answers the same task and names every class of the target; else only what the head reads
+    can be learnt from.
 
-    Raises `EncoderError` for what is neither, and for one that takes other data.
+    Raises `EncoderError` for what is neither, for features without weights, and for one that takes other data.
     """
-    origin, colon, _ = reference.partition(":")
-    if colon and origin in folder.names("encoders"):
-        encoder = opening.open_encoder(reference)
-        classes = encoder.source_classes
-    else:
-        fitted = artifact.load(Path(reference))
-        encoder, classes = fitted.encoder, fitted.classes
-        if fitted.network is not encoder.network:
-            raise EncoderError(
-                f"{reference} is a head on features without weights, which cannot teach; name another --teacher."
-            )
+    fitted, facts = _found(reference, table)
+    encoder = fitted.encoder
+    if fitted.network is not encoder.network or not encoder.pretrained:
+        raise EncoderError(f"{reference} is features made by hand, without weights to teach; name another --teacher.")
     if encoder.preparation.modality != table.items.modality:
         raise EncoderError(
             f"the teacher {reference} takes {encoder.preparation.modality} data, but these data are "
             f"{table.items.modality}; name another --teacher."
         )
-    rows = matching_rows(table.classes, classes)
-    if len(rows) < len(table.classes):
-        return Teacher(encoder, None, None)
-    return Teacher(encoder, *_head(encoder, [rows[number] for number in range(len(table.classes))]))
+    rows = matching_rows(table.classes, fitted.classes) if fitted.task == table.task else {}
+    head: tuple[Tensor | None, Tensor | None] = (None, None)
+    if len(rows) == len(table.classes):
+        head = _head(encoder, [rows[number] for number in range(len(table.classes))])
+    encoder = replace(encoder, reference=reference)
+    return Teacher(encoder, *head, str(facts.get("data", "")), str(facts.get("held_out", "")))
+
+
+def _found(reference: str, table: Table) -> tuple[Fitted, Mapping[str, Any]]:
+    """The model, and what the run that made it wrote down beside it."""
+    origin, colon, name = reference.partition(":")
+    local = origin == "local"
+    if colon and origin in folder.names("encoders") and not local:
+        encoder = opening.open_encoder(reference)
+        if encoder.pairs and getattr(table.items, "paired", False):
+            encoder = encoder.pairs()
+        return Fitted(encoder.network, encoder, encoder.source_classes), {}
+    place = Path(name if local else reference).expanduser()
+    if not (place / "config.json").is_file():
+        inside = f"; the model of that run is {place / 'model'}" if (place / "result.json").is_file() else ""
+        raise EncoderError(
+            f"a teacher is the model folder of a run, or an encoder as origin:name, got {reference}, which is neither"
+            f"{inside}; name one with --teacher."
+        )
+    return artifact.load(place), artifact.facts(place)
+
+
+def digest(teacher: Teacher | None) -> str:
+    """A digest of all that a teacher says; "" for none. It is part of what a run is known by."""
+    if teacher is None:
+        return ""
+    head = [] if teacher.head is None or teacher.bias is None else [teacher.head, teacher.bias]
+    return network.digest(teacher.encoder.digest, {str(place): value for place, value in enumerate(head)})
 
 
 def scaled(teacher: Teacher | None, mean: np.ndarray, spread: np.ndarray) -> Teacher | None:
@@ -62,8 +86,29 @@ def scaled(teacher: Teacher | None, mean: np.ndarray, spread: np.ndarray) -> Tea
 def taught(teacher: Teacher, at: Desk) -> Taught:
     """What the teacher says of the training examples."""
     target = at.training.target
-    features = desk.features(teacher.encoder, target, at.store, at.extracting)
+    parts = [one for one in (target, at.training.validation, at.test) if one.items is target.items]
+    rows = np.concatenate([one.rows for one in parts])
+    features = said(teacher.encoder, target, rows, at.store, at.extracting)
     return Taught(features, teacher.head, teacher.bias, () if teacher.head is None else target.classes)
+
+
+def said(
+    encoder: Encoder,
+    table: Table,
+    rows: np.ndarray,
+    store: Store,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """(n, d) float32: what the head of `encoder` reads for each item of `table`, from the store.
+
+    `rows`: of all items of the run; what is stored is found again only for the same ones, and the parts of all seeds
+    together are the same where each alone is not.
+    """
+    depth = encoder.network.depth
+    wanted = np.union1d(rows, table.rows)
+    kept = store.activations(encoder, table.items, [depth], rows=wanted, progress=progress)[depth, 0]
+    parts = [kept.gather(table.rows[start : start + CHUNK]) for start in range(0, len(table), CHUNK)]
+    return torch.cat([part.reshape(len(part), -1).float() for part in parts])
 
 
 def before(encoder: Encoder, at: Desk) -> Taught:
@@ -98,7 +143,7 @@ def check(losses: Sequence[Any], encoder: Encoder, teacher: Teacher | None) -> N
             )
         if loss.needs == "teacher" and teacher is not None and teacher.head is None and loss.answers:
             raise EncoderError(
-                f"{loss!r} learns from the answers of the teacher, and {teacher.encoder.reference} does not know every "
+                f"{loss!r} learns from the answers of the teacher, and {teacher.encoder.reference} has none for each "
                 "class of these data; name a model that was fitted to them, or learn from its features alone, as "
                 "--loss 'cross_entropy + feature_distill' does."
             )

@@ -35,6 +35,7 @@ from sterna.report import (
     section,
     several,
     stages,
+    students,
     tagged,
     values,
     wrong,
@@ -44,6 +45,7 @@ PAGE = "report.html"
 SECTIONS = (
     answer.section,
     routes.section,
+    students.section,
     floors.section,
     domains.section,
     labels.section,

@@ -77,6 +77,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     found += [(part, numbers.count(size)) for part, size in named.items()]
     if material.adapting and data["target"] != sizes.get("test"):
         found.append(("adapted to", f"{numbers.count(data['target'])} of the target, with those not held out"))
+    if data.get("unlabelled"):
+        found.append(("without labels", f"{numbers.count(data['unlabelled'])} more, learnt from where a route says so"))
     if data.get("source"):
         found.append(("source", str(data["source"])))
     if data.get("refit"):
