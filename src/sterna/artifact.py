@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from sterna import files, folder
+from sterna import addition, files, folder
 from sterna.errors import EncoderError
 from sterna.network import deviation
 from sterna.records import Encoder, Fitted
@@ -36,17 +38,23 @@ def save(fitted: Fitted, place: Path, inputs: Tensor, card: str, facts: Mapping[
 
     Raises `EncoderError` when the reopened model gives other logits; nothing is left at `place` then.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".model-", dir=place.parent))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".model-", dir=place.parent))
+    except OSError as error:
+        raise files.unwritten(place, error) from error
     try:
         fitted.network.cpu().eval()
         write = fitted.encoder.write or _write
         write(fitted, made, facts)
+        addition.write(fitted.network, made / addition.FOLDER, fitted.encoder.reference.partition(":")[2])
         files.write_text(made / "README.md", card)
         _check(fitted, made, inputs)
         if place.exists():
             shutil.rmtree(place)
         made.rename(place)
+    except (OSError, SafetensorError) as error:  # from the library of origin, which writes some folders itself
+        raise files.unwritten(place, error) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
@@ -55,7 +63,7 @@ def _write(fitted: Fitted, place: Path, facts: Mapping[str, Any]) -> None:
     network = fitted.network
     owner: nn.Module = network.whole if network.whole is not None else network
     state = {name: value.detach().clone().contiguous() for name, value in owner.state_dict().items()}
-    save_file(state, str(place / "model.safetensors"), metadata={"format": "pt"})
+    files.write_bytes(place / "model.safetensors", serialised(state, {"format": "pt"}))
     files.write_json(place / "config.json", _config(fitted, facts))
 
 
@@ -74,11 +82,30 @@ def load(place: Path) -> Fitted:
 
 def _task(place: Path, config: Mapping[str, Any]) -> str:
     """What the head answers: as it was noted, else as the library of origin says it."""
-    own = place / "sterna.json"
-    noted = files.read_json(own) if own.is_file() else config
-    given = (noted.get("sterna") or noted).get("task")
+    given = _noted(place, config).get("task")
     kinds = {"regression": "regress", "multi_label_classification": "multilabel"}
     return str(given or ("tag" if _tags(config) else kinds.get(str(config.get("problem_type")), "classify")))
+
+
+def facts(place: Path) -> Mapping[str, Any]:
+    """What `save` was told to write down beside a model; empty for a folder that sterna did not write."""
+    named = place / "config.json"
+    return _noted(place, files.read_json(named) if named.is_file() else {})
+
+
+def _noted(place: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = place / "sterna.json"
+    noted = files.read_json(own) if own.is_file() else config
+    found: Mapping[str, Any] = noted.get("sterna") or (noted if own.is_file() else {})
+    return found
+
+
+def size(fitted: Fitted) -> int:
+    """Bytes of the weights as `save` writes them, measured by writing them to a folder that goes again."""
+    with tempfile.TemporaryDirectory() as made:
+        write = fitted.encoder.write or _write
+        write(fitted, Path(made), {})
+        return sum(one.stat().st_size for one in Path(made).rglob("*.safetensors"))
 
 
 def _tags(config: Mapping[str, Any]) -> bool:

@@ -38,11 +38,29 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # epochs of the phase that the best weights have seen
     choices: list[list[float]] = field(default_factory=list)  # what the validation part chose in each phase
+    notes: list[str] = field(default_factory=list)  # what the person should know
+    start: dict[str, Tensor] = field(default_factory=dict)  # weights from which each member of a soup starts
+    started: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # the optimizer's state there
+    members: list[dict[str, Tensor]] = field(default_factory=list)  # weights of the members that are done
+    scores: list[list[float]] = field(default_factory=list)  # of each: figure, minus log loss, epochs
+    added: dict[str, Tensor] = field(default_factory=dict)  # the weights of an adapter, alone, after it was merged
+    config: str = ""  # its configuration, as JSON
 
     def next_phase(self, choice: Sequence[float]) -> None:
         """Close the phase under way; the optimizer's state stays for the weights that go on."""
         self.choices.append(list(choice))
-        self.phase, self.epoch, self.waited, self.best_epoch = self.phase + 1, 0, 0, 0
+        self.phase += 1
+        self.start, self.started, self.members, self.scores = {}, {}, [], []
+        self._begin()
+
+    def next_member(self, weights: dict[str, Tensor]) -> None:
+        """Close the member of a soup under way, which has these weights; the next one begins anew."""
+        self.members.append(weights)
+        self.scores.append([*(self.best or (0.0, 0.0)), float(self.epoch if self.best is None else self.best_epoch)])
+        self._begin()
+
+    def _begin(self) -> None:
+        self.epoch, self.waited, self.best_epoch = 0, 0, 0
         self.best, self.best_weights, self.average = None, {}, {}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from sterna import sequences
 from sterna.contracts import Feed, Task
+from sterna.errors import TrainingError
 from sterna.network import Network
 from sterna.records import Batch, Output, Phase, Seen
 
@@ -22,29 +25,107 @@ STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
 
 
 def parameter_groups(
-    network: Network, phase: Phase, rate: float, weight_decay: float, paces: tuple[float, float] = (1.0, 1.0)
+    network: Network,
+    phase: Phase,
+    rate: float,
+    weight_decay: float,
+    paces: tuple[float, float] = (1.0, 1.0),
+    plain: Collection[int] = (),
 ) -> list[dict]:
     """The moving weights with their rates and weight decay.
 
     The rate of a phase is `rate * phase.rate`. The head learns at the first of the paces times that, the topmost moving
-    stage at the second, each stage with weights further down at `phase.layer_decay` times the one above it. Norms and
-    biases (one-dimensional weights) are never decayed.
+    stage at the second and at `phase.pace` times it, each stage with weights further down at `phase.layer_decay` times
+    the one above it. Norms and biases (one-dimensional weights) are never decayed, nor those whose identity is in
+    `plain`.
     """
     moving = [s for s, moves in zip(network.stages.values(), network.moving, strict=True) if moves]
     carrying = [stage for stage in reversed(moving) if any(True for _ in stage.parameters())]
     top = rate * phase.rate
     levels: list[tuple[nn.Module, float]] = [(network.head, paces[0] * top)]
-    levels += [(stage, paces[1] * top * phase.layer_decay**down) for down, stage in enumerate(carrying)]
+    levels += [(stage, paces[1] * top * phase.pace * phase.layer_decay**down) for down, stage in enumerate(carrying)]
     groups = []
     for part, level_rate in levels:
         weights = [value for value in part.parameters() if value.requires_grad]
-        for kept, decay in (
-            ([w for w in weights if w.ndim > 1], weight_decay),
-            ([w for w in weights if w.ndim <= 1], 0.0),
-        ):
+        decayed = [w for w in weights if w.ndim > 1 and id(w) not in plain]
+        rest = [w for w in weights if w.ndim <= 1 or id(w) in plain]
+        for kept, decay in ((decayed, weight_decay), (rest, 0.0)):
             if kept:
                 groups.append({"params": kept, "lr": level_rate, "weight_decay": decay})
     return groups
+
+
+def narrow(network: Network, only: str) -> str:
+    """Of the moving stages, let only biases ("bias") or the scale and shift of normalisations ("norm") move.
+
+    Biases are the vectors that are called so, those of normalisations included; a normalisation is a part whose class
+    says so. Returns a sentence on how many weights move.
+
+    Raises `TrainingError` where there are none.
+    """
+    stages = [stage for stage, moves in zip(network.stages.values(), network.moving, strict=True) if moves]
+    own = [(part, *one) for stage in stages for part in stage.modules() for one in part.named_parameters(recurse=False)]
+    chosen = [weight for part, name, weight in own if weight.ndim == 1 and _belongs(part, name, only)]
+    what = {"bias": "biases", "norm": "scales and shifts of normalisations"}[only]
+    if not chosen:
+        raise TrainingError(
+            f"there is nothing to move: the {len(stages)} moving stages of this network have no {what}; choose another "
+            "--tune, such as partial."
+        )
+    for _, _, weight in own:
+        weight.requires_grad_(False)
+    for weight in chosen:
+        weight.requires_grad_(True)
+    return moved(what, sum(w.numel() for w in {id(w): w for w in chosen}.values()), network)
+
+
+def moved(what: str, count: int, network: Network) -> str:
+    """The sentence on how many of the weights of the stages move."""
+    every = sum(weight.numel() for weight in network.stages.parameters())
+    head = sum(weight.numel() for weight in network.head.parameters())
+    share = f"{100 * count / max(every, 1):.2g} %"
+    return f"{what}: {count:,} weights moved, {share} of {every:,}, beside {head:,} of the head."
+
+
+def _belongs(part: nn.Module, name: str, only: str) -> bool:
+    return name.endswith("bias") if only == "bias" else "norm" in type(part).__name__.lower()
+
+
+@contextmanager
+def stochastic(networks: Sequence[nn.Module], probability: float) -> Iterator[None]:
+    """Inside, BatchNorm that follows its batches normalises some channels by its moving statistics instead.
+
+    StochNorm (Kou et al. 2020, "Stochastic Normalization", NeurIPS, equation 4): in each forward pass, each channel
+    takes the moving statistics with this probability, drawn from torch's global generator. In evaluation nothing
+    changes.
+    """
+    parts = [part for network in networks for part in network.modules() if isinstance(part, Norm)]
+    hooks = [part.register_forward_hook(partial(_mixed, probability)) for part in parts if probability]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+def _mixed(probability: float, part: Norm, args: tuple[Tensor], output: Tensor) -> Tensor | None:
+    """The output of a normalisation with some channels as in evaluation; acts on what follows in the same part too."""
+    if not part.training or part.running_mean is None:
+        return None
+    statistics = part.running_mean, part.running_var
+    part.eval()
+    # A later pass moves the statistics in place, and the backward pass of this one needs them as they are.
+    part.running_mean, part.running_var = (one.clone() for one in statistics if one is not None)
+    try:
+        steady = part.forward(*args)
+    finally:
+        part.running_mean, part.running_var = statistics
+        part.train()
+    taken = torch.rand(output.shape[1], device=output.device) < probability
+    return torch.where(taken.reshape(1, -1, *[1] * (output.dim() - 2)), steady, output)
 
 
 def moments_by_name(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, dict[str, Tensor]]:
@@ -94,8 +175,29 @@ def between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], place: float
     }
 
 
+def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The average of several states of one network; of one, that very state. Counts are those of the first."""
+    if len(states) == 1:
+        return dict(states[0])
+    return {
+        name: torch.stack([one[name].double() for one in states]).mean(dim=0).to(value)
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
+
+
 def found_batch_size(network: nn.Module, example: Tensor, count: int) -> int:
     """A power of two that gives at least twenty steps an epoch and fits in a quarter of the memory.
+
+    `example`: the input of one example, (1, ...).
+    """
+    wanted = min(LARGEST_BATCH, max(8, count // STEPS_WANTED), max(1, room(network, example)))
+    return max(1, 2 ** int(np.log2(wanted)))
+
+
+def room(network: nn.Module, example: Tensor) -> float:
+    """How many examples a step may take in a quarter of the memory.
 
     `example`: the input of one example, (1, ...). What a step keeps for the backward pass is measured by adding up the
     outputs of all parts on that example, so the answer depends on the machine's size but never on timing.
@@ -113,9 +215,7 @@ def found_batch_size(network: nn.Module, example: Tensor, count: int) -> int:
     network.train(was_training)
     for hook in hooks:
         hook.remove()
-    fitting = MEMORY_SHARE * memory(example.device) / max(2 * sum(sizes), 1)
-    wanted = min(LARGEST_BATCH, max(8, count // STEPS_WANTED), max(1, fitting))
-    return max(1, 2 ** int(np.log2(wanted)))
+    return MEMORY_SHARE * memory(example.device) / max(2 * sum(sizes), 1)
 
 
 def by_length(network: nn.Module, inputs: Tensor) -> Output:

@@ -8,23 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from sterna import desk, estimators, files, shipping
+from sterna import addition, estimators, files, shipping
 from sterna.crossing import Sight
 from sterna.errors import SpecError
+from sterna.network import Network
 from sterna.result import Result, load
 from sterna.route import Ran
 
 CHECKPOINT = "checkpoint.pt"
 DOMAINS = "domains.npz"  # some examples of source and target as the head of a route sees them
+ROUTES = "routes"  # a folder for each route at each seed
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
 
 
 def folder(place: Path, route: str, seed: int, share: float = 1.0) -> Path:
     """Where a route at a seed, with a share of the labels, has its files."""
     part = f"-{share:g}" if share < 1 else ""
-    return place / "routes" / f"{slug(route)}-{seed}{part}"
+    return place / ROUTES / f"{slug(route)}-{seed}{part}"
 
 
 def keep(ran: Ran, folder: Path) -> None:
@@ -36,17 +38,17 @@ def keep(ran: Ran, folder: Path) -> None:
         files.write_arrays(folder / DOMAINS, {**seen, **_sides("raw", ran.sight.before)})
     if isinstance(ran.model, torch.nn.Module):
         state = ran.model.state_dict()
-        save_file(
-            {name: value.detach().cpu().clone().contiguous() for name, value in state.items()},
-            str(folder / "weights.safetensors"),
-        )
+        weights = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+        files.write_bytes(folder / "weights.safetensors", save(weights))
+        if isinstance(ran.model, Network):
+            addition.write(ran.model, folder / addition.FOLDER)
     else:
         estimators.save(ran.model, folder / shipping.ESTIMATOR)
     files.write_json(folder / "history.json", ran.history)
     judged = [[name, None if np.isnan(value) else value] for name, value in ran.judged]
     files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes), "judged": judged})
-    for name in (CHECKPOINT, desk.LAST):
-        (folder / name).unlink(missing_ok=True)
+    for checkpoint in folder.glob("*.pt"):
+        checkpoint.unlink()
 
 
 def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:

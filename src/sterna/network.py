@@ -77,6 +77,8 @@ class Network(nn.Module):
         self.batch_norm = True
         self.wanted: frozenset[str] = frozenset()  # stages whose outputs `forward` hands out
         self.head_path = head_path
+        # What a phase has added to the weights, by itself: a configuration, and tensors by name (see `adapters`).
+        self.added: tuple[dict[str, Any], dict[str, Tensor]] | None = None
         # In a tuple, so that torch does not register the shared modules a second time; deepcopy keeps the sharing.
         self._whole = (whole,)
 

@@ -3,6 +3,10 @@
 Paper: Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification" (arXiv 1801.06146),
 section 3.3: unfreeze from the last layer down, lower layers at smaller rates.
 
+With `stochastic` the BatchNorm statistics of moving stages follow the target data, and in training each channel is
+normalised, at random, by them or by those of its batch: Kou et al. 2020, "Stochastic Normalization" (NeurIPS), where
+the probability is 0.5.
+
 When not to use: when time is short; `partial` gives most of it for a fraction of the time, because the phases that
 reach the input compute the whole network at every step.
 """
@@ -28,6 +32,9 @@ class Gradual:
     epochs: tuple[int, ...] = option((), "most epochs of each phase after the head; empty: the schedule's", Range(1))
     layer_decay: float = option(0.9, "rate of each stage relative to the one above it", Range(0, 1, low_open=True))
     batch_norm: bool = option(False, "let BatchNorm statistics of moving stages follow the target data")
+    stochastic: float = option(
+        0.0, "probability that a channel is normalised by its moving statistics (StochNorm); 0: off", Range(0, 1)
+    )
 
     pretrained: ClassVar[bool] = True
 
@@ -48,4 +55,11 @@ class Gradual:
     def _thawed(self, number: int, cut: int) -> Phase:
         epochs = self.epochs[number] if self.epochs else None
         name = f"thaw {number + 1}"
-        return Phase(name, cut=cut, layer_decay=self.layer_decay, epochs=epochs, batch_norm=self.batch_norm)
+        return Phase(
+            name,
+            cut=cut,
+            layer_decay=self.layer_decay,
+            epochs=epochs,
+            batch_norm=self.batch_norm or self.stochastic > 0,
+            stochastic=self.stochastic,
+        )
