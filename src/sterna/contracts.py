@@ -133,6 +133,8 @@ class Given:
     seed: int
     columns: tuple[Column, ...] = ()  # of rows
     describe: Callable[[Sequence[str]], np.ndarray] | None = None  # as `Encoder.describe`
+    unlabelled: np.ndarray | None = None  # (m, d) more points without labels, for a method that takes points
+    encoded: bool = True  # whether points are features of an encoder, and no standardised columns
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
 from skops import io
 
 from sterna.errors import EncoderError
@@ -34,6 +35,7 @@ TRUSTED = (
     "sterna.rows.Numeric",
     "sterna.rows.RowPreparation",
     "sterna.rows.Standardised",
+    "sterna.shallow.label_propagation.Spread",
     "sterna.shallow.tfidf.OnePerLabel",
     "sterna.shallow.tfidf.SideBySide",
     "sterna.shallow.window.Look",
@@ -109,6 +111,11 @@ class OneEach(BaseEstimator):
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """(n, k) the probability of 1, by each part."""
         return np.column_stack([_spread(part.predict_proba(features), part.classes_, 2)[:, 1] for part in self.parts])
+
+
+def behind(encoding: Any, model: Any) -> Pipeline:
+    """A fitted model of points, of raw rows: `encoding`, fitted too, makes points of them."""
+    return Pipeline([("rows", encoding), ("model", model)])
 
 
 def answers(estimator: Any, items: Sequence[Any], task: str, k: int) -> np.ndarray:

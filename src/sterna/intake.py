@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import shlex
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sterna import mixing, opening, targeting
+from sterna import checks, mixing, opening, targeting
 from sterna.contracts import Task
 from sterna.errors import DataError, SpecError
-from sterna.records import Columns, Loaded, Split
+from sterna.records import Columns, Loaded, Split, Table
 from sterna.settings import Settings
 from sterna.watching import Watch
 
@@ -52,16 +55,38 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
             )
         target, others = mixing.by_domain(loaded, settings.domain)
         watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
-        return _with_more(target, sides.unlabelled, watch), others
-    loaded = _with_more(loaded, sides.unlabelled, watch)
+        return _with_more(target, sides.unlabelled, columns, watch), others
+    loaded = _with_more(loaded, sides.unlabelled, columns, watch)
     return loaded, _read(source, columns, watch, "checking the source") if source else None
 
 
-def _with_more(loaded: Loaded, unlabelled: str, watch: Watch) -> Loaded:
+def spare(loaded: Loaded) -> str:
+    """The option that has a run learn from what the data set itself holds without labels; "" where it holds none.
+
+    Folders of unlabelled examples lie in the folder of a part, and rows without a label in the table itself.
+    """
+    names = [name for one in loaded.findings if one.kind == "unlabelled" for name in one.items]
+    root = Path(loaded.origin).expanduser()
+    if not names:
+        return ""
+    if root.is_file():
+        return f"--unlabelled {shlex.quote(loaded.origin)}"
+    places = sorted(place for name in names for place in root.glob(f"*/{glob.escape(name)}") if place.is_dir())
+    return f"--unlabelled {shlex.quote(str(places[0]))}" if places else ""
+
+
+def _with_more(loaded: Loaded, unlabelled: str, columns: Columns, watch: Watch) -> Loaded:
     """The data with more items beside them whose labels, if there are any, are not looked at."""
     if not unlabelled:
+        told = spare(loaded)
+        if told:
+            watch.say(
+                f"What has no label can be learnt from all the same: type {told} with --loss 'cross_entropy + fixmatch'"
+                " or --method label_propagation."
+            )
         return loaded
-    items, unreadable = opening.gather([unlabelled], loaded.table.items.modality)
+    _check_there(unlabelled)
+    items, unreadable = opening.gather([unlabelled], loaded.table.items.modality, columns)
     found = targeting.beside(loaded, targeting.plain(items, unlabelled))
     left = f"; {len(unreadable)} cannot be read and are left out" if unreadable else ""
     assert found.unlabelled is not None
@@ -69,6 +94,14 @@ def _with_more(loaded: Loaded, unlabelled: str, watch: Watch) -> Loaded:
     for finding in found.findings[len(loaded.findings) :]:
         watch.say(finding.sentence)
     return found
+
+
+def _check_there(reference: str) -> None:
+    """Raises `DataError` for what is no file, folder, pattern or name of a set: it would be taken for a text."""
+    place = Path(reference).expanduser()
+    named = reference.startswith("sklearn:") or glob.has_magic(reference)
+    if not named and not place.exists():
+        raise checks.no_such_path(place)
 
 
 def _crossed(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
@@ -94,7 +127,8 @@ def _unlabelled(target: str, source: Loaded, columns: Columns, watch: Watch) -> 
     try:
         found = _read(target, replace(columns, task=columns.task or source.table.task), watch, "checking the target")
     except DataError:
-        items, unreadable = opening.gather([target], source.table.items.modality)
+        _check_there(target)
+        items, unreadable = opening.gather([target], source.table.items.modality, columns)
         left = f"; {len(unreadable)} cannot be read and are left out" if unreadable else ""
         watch.say(f"{target}: {len(items)} examples without labels{left}.")
         return targeting.plain(items, target)
@@ -125,6 +159,14 @@ def digest(loaded: Loaded) -> str:
     others = () if loaded.unlabelled is None else loaded.unlabelled.rows
     for row in (*table.rows, *others):
         made.update(table.items.digest(int(row)).encode())
+    return made.hexdigest()
+
+
+def items_digest(table: Table) -> str:
+    """A digest of the items of a table, whatever their order and labels."""
+    made = hashlib.blake2b(digest_size=16)
+    for one in sorted(table.items.digest(int(row)) for row in table.rows):
+        made.update(one.encode())
     return made.hexdigest()
 
 

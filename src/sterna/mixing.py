@@ -36,6 +36,11 @@ class JoinedItems:
         found: tuple[Column, ...] = self.parts[0].columns  # type: ignore[attr-defined]
         return found
 
+    @property
+    def paired(self) -> bool:
+        """Of texts: whether an item is a pair of them."""
+        return bool(getattr(self.parts[0], "paired", False))
+
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 

@@ -36,20 +36,33 @@ def open_data(
     )
 
 
-def gather(given: Sequence[str], modality: str) -> tuple[Items, tuple[str, ...]]:
+def gather(given: Sequence[str], modality: str, columns: Columns | None = None) -> tuple[Items, tuple[str, ...]]:
     """Loose items without labels, and the names of those that cannot be read.
 
-    The first kind of data that can gather items of this modality does. Raises `DataError` where there are none.
+    Of the kinds of data that can gather items of this modality, the one that claims the first of them does, or the
+    last. `columns`: which of a table hold the items, where a person has said so.
+
+    Raises `DataError` where there are none.
     """
+    columns = columns or Columns()
+    readers, absent = [], None
     for name in folder.names("data"):
-        reader = folder.module("data", name)
+        try:
+            reader = folder.module("data", name)
+        except MissingPackageError as error:  # of a kind of data that this may not be
+            absent = error
+            continue
         if modality in getattr(reader, "GATHERS", "").split():
-            several = (modality,) if " " in reader.GATHERS else ()
-            found: tuple[Items, tuple[str, ...]] = reader.gather(given, *several)
-            if not len(found[0]):
-                raise DataError(f"nothing to predict in {', '.join(given)}; give files, folders or patterns.")
-            return found
-    raise DataError(f"models of {modality} data cannot predict loose files; give a table that sterna fit reads.")
+            readers.append(reader)
+    if not readers and absent is not None:
+        raise absent
+    if not readers:
+        raise DataError(f"models of {modality} data cannot predict loose files; give a table that sterna fit reads.")
+    reader = next((one for one in readers[:-1] if one.claims(given[0], columns)), readers[-1])
+    found: tuple[Items, tuple[str, ...]] = reader.gather(given, modality, columns)
+    if not len(found[0]):
+        raise DataError(f"nothing to read in {', '.join(given)} as {modality} data; give files, folders or patterns.")
+    return found
 
 
 def open_encoder(reference: str) -> Encoder:

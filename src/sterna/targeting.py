@@ -173,6 +173,15 @@ def _check_items(source: Table, target: Table) -> None:
             f"both data sets must hold the same items, got {source.items.modality} and {target.items.modality}; give "
             "others."
         )
+    if source.items.modality == "vector" and source.items.columns != target.items.columns:  # type: ignore[attr-defined]
+        raise DataError(
+            f"both data sets must hold vectors of one length, got {len(source.items.columns)} and "  # type: ignore[attr-defined]
+            f"{len(target.items.columns)} numbers; give others."  # type: ignore[attr-defined]
+        )
+    if getattr(source.items, "paired", False) != getattr(target.items, "paired", False):
+        raise DataError(
+            "one data set holds texts and the other pairs of texts; name columns by --text, or give others."
+        )
 
 
 def _digests(loaded: Loaded) -> set[str]:

@@ -22,7 +22,7 @@ from sklearn import datasets
 from sterna import checks, folder, labelling
 from sterna.errors import DataError
 from sterna.maths import phash
-from sterna.records import Columns, Finding, Loaded, Table
+from sterna.records import Column, Columns, Finding, Items, Loaded, Table
 
 _BUILT_IN = {
     "breast_cancer": datasets.load_breast_cancer,
@@ -38,6 +38,7 @@ _NAMES = {  # role -> usual names of the array, in order of preference
     "classes": ("classes", "class_names", "target_names"),
 }
 _CHANNELS = (1, 3, 4)
+GATHERS = "image vector"  # the modalities of the loose items that `gather` takes
 _ORIGIN = "sklearn:"
 _UNSAID = Columns()
 
@@ -53,6 +54,12 @@ class ArrayItems:
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of vectors, a column of numbers for each axis; () for pictures."""
+        many = self._values.shape[1] if self.modality == "vector" else 0
+        return tuple(Column(f"x{place}", "numeric") for place in range(many))
 
     def read(self, index: int, hint: int) -> Any:
         """A picture of its own size whatever `hint`, or a vector (d,) float32."""
@@ -118,6 +125,26 @@ def load(
     return loaded
 
 
+def gather(given: Sequence[str], modality: str = "vector", columns: Columns = _UNSAID) -> tuple[Items, tuple[str, ...]]:
+    """The examples of `sklearn:NAME` or of .npz files, without their labels, where there are any.
+
+    Raises `DataError` for several that are not of one shape, and for pictures where vectors are wanted, or the reverse.
+    """
+    found = []
+    for one in given:
+        place = one.removeprefix(_ORIGIN)
+        arrays = _built_in(place) if place != one else _opened(Path(one).expanduser(), ("examples",))[0]
+        found.append(_values(arrays["examples"], one))
+    shapes = {values.shape[1:] for values in found}
+    kinds = {"image" if values.ndim == 4 else "vector" for values in found}
+    if len(shapes) > 1 or kinds != {modality}:
+        raise DataError(
+            f"{', '.join(given)} hold examples of shape {' and '.join(map(str, sorted(shapes)))}, and {modality} data "
+            "of one shape are wanted; give others."
+        )
+    return ArrayItems(np.concatenate(found)), ()
+
+
 def _checked(table: Table, given: np.ndarray, parts: np.ndarray, findings: list[Finding], origin: str) -> Loaded:
     given = np.unique(given, return_inverse=True)[1].ravel()
     digests = [table.items.digest(row) for row in range(len(table))]
@@ -154,7 +181,7 @@ def _built_in(name: str) -> dict[str, np.ndarray]:
     return {"examples": examples, "labels": found.target, "classes": found.target_names.astype(str)}
 
 
-def _opened(file: Path) -> tuple[dict[str, np.ndarray], list[Finding]]:
+def _opened(file: Path, needed: Sequence[str] = ("examples", "labels")) -> tuple[dict[str, np.ndarray], list[Finding]]:
     """The arrays of a file by role, and how they were told apart."""
     if not file.exists():
         raise checks.no_such_path(file)
@@ -163,8 +190,8 @@ def _opened(file: Path) -> tuple[dict[str, np.ndarray], list[Finding]]:
         raise broken
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            roles = _roles(arrays.files, file)
-            found = {role: arrays[name] for role, name in roles.items()}
+            roles = _roles(arrays.files, file, needed)
+            found = {role: arrays[name] for role, name in roles.items() if role in needed or "labels" in needed}
     except ValueError as error:
         raise DataError(
             f"{file} holds Python objects, which are not opened because they can run code; save plain numbers or text."
@@ -178,9 +205,9 @@ def _opened(file: Path) -> tuple[dict[str, np.ndarray], list[Finding]]:
     ]
 
 
-def _roles(names: Sequence[str], file: Path) -> dict[str, str]:
+def _roles(names: Sequence[str], file: Path, needed: Sequence[str]) -> dict[str, str]:
     roles = {role: next((name for name in usual if name in names), "") for role, usual in _NAMES.items()}
-    for role in ("examples", "labels"):
+    for role in needed:
         if not roles[role]:
             raise DataError(
                 f"{file} has no array of {role}; name it {' or '.join(_NAMES[role])}; it holds {', '.join(names)}."

@@ -116,7 +116,7 @@ def load(
     return Loaded(table, usable.groups(), usable.parts, tuple(findings), reference, usable.domains())
 
 
-def gather(given: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
+def gather(given: Sequence[str], modality: str = GATHERS, columns: Columns = _UNSAID) -> tuple[Items, tuple[str, ...]]:
     """Loose files, folders and patterns such as `calls/*.wav` -> items, and the names of files that cannot be read.
 
     Raises `DataError` for a path that does not exist or a pattern that fits nothing.

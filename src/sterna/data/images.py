@@ -106,7 +106,7 @@ def load(
     return Loaded(examples.table(), examples.groups(), examples.parts, tuple(findings), reference, examples.domains())
 
 
-def gather(given: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
+def gather(given: Sequence[str], modality: str = GATHERS, columns: Columns = _UNSAID) -> tuple[Items, tuple[str, ...]]:
     """Loose files, folders and patterns such as `photos/*.jpg` -> items, and the names of files that cannot be read.
 
     Raises `DataError` for a path that does not exist or a pattern that fits nothing.

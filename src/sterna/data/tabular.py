@@ -76,14 +76,14 @@ def load(
     return _checked(table, read, roles, findings, reference)
 
 
-def gather(given: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
+def gather(given: Sequence[str], modality: str = GATHERS, columns: Columns = _ANY) -> tuple[Items, tuple[str, ...]]:
     """Tables of new rows -> items whose columns are all words, until `RowItems.aligned` reads them as a model needs.
 
     Raises `DataError` for a path that does not exist, and for several tables whose columns differ.
     """
     read = _read([path for one in given for path in _tables(one)], None)
-    columns = [Column(name, "category") for name in read.names]
-    return RowItems(columns, [words(read.column(name)) for name in read.names], read.numbers, read.prefixes), ()
+    every = [Column(name, "category") for name in read.names]
+    return RowItems(every, [words(read.column(name)) for name in read.names], read.numbers, read.prefixes), ()
 
 
 @dataclass(frozen=True)

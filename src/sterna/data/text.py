@@ -127,7 +127,7 @@ def load(
     return Loaded(table, phash.merged(alike, given), parts, tuple(findings), reference, domains)
 
 
-def gather(given: Sequence[str], modality: str = "text") -> tuple[Items, tuple[str, ...]]:
+def gather(given: Sequence[str], modality: str = "text", columns: Columns = _UNSAID) -> tuple[Items, tuple[str, ...]]:
     """Texts to predict -> items, and the names of those that are empty.
 
     Args:
@@ -136,11 +136,12 @@ def gather(given: Sequence[str], modality: str = "text") -> tuple[Items, tuple[s
             path. Two texts with a tab between are a pair.
         modality: "text", or "words" for sentences to tag: files of one word a line with blank lines between sentences;
             of texts, the words are what stands between spaces.
+        columns: which columns of tables hold the texts; what else it says is not looked at.
 
     Raises `DataError` for a path that does not exist, and where texts and pairs are mixed.
     """
     words = modality == "words"
-    corpora = [corpus for one in given for corpus in _meant(one, words)]
+    corpora = [corpus for one in given for corpus in _meant(one, words, Columns(text=columns.text))]
     if len({len(one.texts) for one in corpora}) > 1:
         raise DataError("some of the given items are texts and some are pairs of texts; give one kind at a time.")
     names = [name for one in corpora for name in one.names]
@@ -152,14 +153,14 @@ def gather(given: Sequence[str], modality: str = "text") -> tuple[Items, tuple[s
     return TextItems(kept, [names[place] for place in there], words), empty
 
 
-def _meant(given: str, words: bool) -> list[_corpus.Corpus]:
+def _meant(given: str, words: bool, said: Columns) -> list[_corpus.Corpus]:
     """The texts that one string stands for."""
     place = Path(given).expanduser()
     if _is_path(place):
-        return [_of_file(place, words, place.name)]
+        return [_of_file(place, words, said)]
     found = sorted(path for path in glob.glob(str(place), recursive=True) if Path(path).is_file())
     if found:
-        return [_of_file(Path(path), words, Path(path).name) for path in found]
+        return [_of_file(Path(path), words, said) for path in found]
     if " " not in given.strip():
         raise checks.no_such_path(place)
     name = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
@@ -174,20 +175,21 @@ def _is_path(place: Path) -> bool:
         return False
 
 
-def _of_file(place: Path, words: bool, origin: str) -> _corpus.Corpus:
+def _of_file(place: Path, words: bool, said: Columns) -> _corpus.Corpus:
     """The texts of a folder of .txt files, of a table, of a file of words a line or of texts a line."""
     if place.is_dir():
         return _spaced(_corpus.class_folders(place, labelled=False), words)
     if words and peeking.is_tagged(place):
         cells = _corpus.sentences(place, tagged=False)[0]
-        return _corpus.Corpus((cells,), _numbered(origin, len(cells), "sentence"), words=True)
+        return _corpus.Corpus((cells,), _numbered(place.name, len(cells), "sentence"), words=True)
     head = delimited.head(place)
     known = any(dialects.plain(name) in dialects.USUAL["text"] for name in head.names)
+    known = known or bool(said.text and set(said.text) <= set(head.names))
     if delimited.suffix(place) in delimited.TABLES or (known and len(head.names) > 1):
-        return _spaced(_corpus.tables([(place, "")], _UNSAID, None, labelled=False), words)
+        return _spaced(_corpus.tables([(place, "")], said, None, labelled=False), words)
     lines = delimited.lines(place).columns["line"]
     filled = gathered(line for line in lines if line)
-    return _spaced(_corpus.Corpus((filled,), _numbered(origin, len(filled), "text")), words)
+    return _spaced(_corpus.Corpus((filled,), _numbered(place.name, len(filled), "text")), words)
 
 
 def _numbered(origin: str, count: int, noun: str) -> Sequence[str]:

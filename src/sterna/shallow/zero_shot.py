@@ -50,6 +50,7 @@ class ZeroShot:
 
     takes: ClassVar[str] = "features"
     pretrained: ClassVar[bool] = True
+    needs: ClassVar[str] = "descriptions"  # of an encoder that takes texts into the space of its features
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 
     def fit(self, given: Given) -> Linear:
