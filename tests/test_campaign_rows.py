@@ -287,7 +287,7 @@ CANNOT = {
     ROWS + SOURCE + PROBE: "south / probe: probe is no route for row data there, which has boosting, linear; leave",
     ROWS
     + SOURCE
-    + '[[route]]\nmethod = "tfidf"': "south / tfidf: tfidf is no route for row data there, which has boost",
+    + '[[route]]\nmethod = "tfidf"': "south / tfidf: tfidf takes text data, and these are row; leave it out",
     ROWS
     + TARGET
     + PROBE

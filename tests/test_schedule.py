@@ -3,9 +3,9 @@
 import pytest
 
 from sterna.errors import SpecError
-from sterna.plan import schedule, settings
 from sterna.schedule import Schedule
 from sterna.settings import Settings
+from sterna.wording import schedule, settings
 
 
 def test_cosine_with_warm_up():

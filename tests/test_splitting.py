@@ -311,3 +311,27 @@ def test_smaller_shares_lie_within_larger_ones_and_keep_every_class():
     assert np.bincount(numbers[thin.train], minlength=3).tolist() == [6, 3, 1]
     again = splitting.thinned(whole, strata, 0.2)
     assert np.array_equal(again.train, thin.train)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_judge_each_row_once_and_keep_groups_together(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(3), 14))
+    groups = np.where(np.arange(42) % 7 == 0, labels, 100 + np.arange(42))  # a group of two in each class
+    loaded = data(labels.tolist(), groups.tolist())
+    rows = np.sort(rng.permutation(42)[:36])
+    found = splitting.folds(loaded, rows, splitting.by_class(loaded.table), 3, seed)
+    assert len(found) == 3
+    assert sorted(np.concatenate([judged for _, judged in found]).tolist()) == list(range(36))
+    for learnt, judged in found:
+        assert sorted([*learnt, *judged]) == list(range(36))
+        assert not set(loaded.groups[rows[learnt]]) & set(loaded.groups[rows[judged]])
+        each = np.bincount(labels[rows[judged]], minlength=3)
+        assert each.max() - each.min() <= 4  # a group of several in one fold, and a class more or less at its end
+
+
+def test_folds_are_fewer_where_a_class_has_fewer_groups() -> None:
+    strata = splitting.by_class(data([0, 0, 0, 0, 1, 1]).table)
+    assert len(splitting.folds(data([0, 0, 0, 0, 1, 1]), np.arange(6), strata, 5, 0)) == 2
+    alone = data([0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 4, 4])
+    assert splitting.folds(alone, np.arange(6), splitting.by_class(alone.table), 3, 0) == []

@@ -101,6 +101,7 @@ def test_the_result_has_the_documented_shape(finished):
         "warnings",
         "task",
         "curve",
+        "students",
     }
     assert [route["name"] for route in kept["routes"]] == ["probe", "partial(stages=1)", "scratch", "hog_colour"] * 2
     for route in kept["routes"]:

@@ -11,9 +11,9 @@ from torch import nn
 from sterna import descent, folder, train
 from sterna.errors import TrainingError
 from sterna.network import copied_state
-from sterna.plan import schedule
 from sterna.recipe import Parts, Recipe
 from sterna.records import Phase, Setting
+from sterna.wording import schedule
 
 CLASSES = ("a", "b", "c")
 TASK = folder.load("tasks", "classify")()

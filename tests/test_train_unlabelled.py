@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sterna import descent, domainwise, folder, train
 from sterna.network import Network, copied_state
-from sterna.plan import schedule
 from sterna.recipe import Parts, Recipe, Trained
 from sterna.records import Phase, Setting, Step
+from sterna.wording import schedule
 
 CLASSES = ("a", "b", "c")
 TASK = folder.load("tasks", "classify")()
@@ -101,7 +101,7 @@ def test_two_runs_give_the_same_bits_and_an_interrupted_one_too(
         assert torch.equal(value, copied_state(other)[name]), name
     monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     place, third = tmp_path / "checkpoint.pt", convolutional()
-    keep = train._Run.keep
+    keep = train.Run.keep
 
     def stopping(self: Any) -> None:
         keep(self)
@@ -109,7 +109,7 @@ def test_two_runs_give_the_same_bits_and_an_interrupted_one_too(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Run, "keep", stopping)
+        patch.setattr(train.Run, "keep", stopping)
         with pytest.raises(KeyboardInterrupt):
             run(third, losses, place=place)
     fresh = convolutional()

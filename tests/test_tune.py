@@ -42,6 +42,12 @@ def test_thawing_starts_at_the_head_and_ends_at_the_input():
         ("lp_ft", [("head", 6, "logistic"), ("all", 0, "descent")]),
         ("partial(stages=1)", [("head", 6, "logistic"), ("top", 4, "descent")]),
         ("partial(stages=1, warm_head=false)", [("top", 4, "descent")]),
+        ("lora", [("head", 6, "logistic"), ("lora", 0, "descent")]),
+        ("dora(stages=1)", [("head", 6, "logistic"), ("dora", 4, "descent")]),
+        ("ia3(warm_head=false)", [("ia3", 0, "descent")]),
+        ("bitfit(stages=2)", [("head", 6, "logistic"), ("biases", 3, "descent")]),
+        ("norm_only", [("head", 6, "logistic"), ("norms", 0, "descent")]),
+        ("soup", [("head", 6, "logistic"), ("all", 0, "descent")]),
         ("gradual(phases=3)", [("head", 6, "logistic"), ("thaw 1", 3, "descent"), ("thaw 2", 0, "descent")]),
         ("gradual(stages=[0, 1, 2])", [("head", 6, "logistic"), ("thaw 1", 4, "descent"), ("thaw 2", 3, "descent")]),
     ],
@@ -71,3 +77,12 @@ def test_gradual_of_more_phases_than_stages_thaws_each_stage_once():
 def test_only_scratch_does_without_pretrained_weights():
     without = {name for name in folder.names("tune") if not folder.load("tune", name).pretrained}
     assert without == {"scratch"}
+
+
+@pytest.mark.parametrize("written", ["full", "partial", "gradual", "lp_ft", "soup"])
+def test_stochastic_normalisation_lets_the_statistics_follow(written):
+    (plain,) = folder.resolve("tune", written)
+    (policy,) = folder.resolve("tune", f"{written}(stochastic=0.5)")
+    moving = [phase for phase in policy.plan(RESNET) if phase.solver == "descent"]
+    assert {(phase.batch_norm, phase.stochastic) for phase in moving} == {(True, 0.5)}
+    assert not any(phase.batch_norm or phase.stochastic for phase in plain.plan(RESNET))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sterna import folder, plan, spec
+from sterna import folder, plan, spec, wording
 from sterna.errors import SpecError
 from sterna.plan import Route, Subject, Words
 
@@ -41,9 +41,10 @@ def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, 
         )
     if not (words.encoder or rows):
         raise SpecError(f"{subject.modality} data are adapted as an encoder sees them; type --encoder ORIGIN:NAME.")
-    encoders = plan.references(words.encoder) if words.encoder else ("",)
+    encoders = wording.references(words.encoder) if words.encoder else ("",)
     method = words.method or ("" if words.loss else AUTO)
     found = [*_on_features(words, method, encoders, known), *_in_network(words, subject, encoders)]
+    plan.check_heard(found, words)
     plan.check_tasks([part for one in found for part in (one.tune, *one.losses)], subject.task)
     wanting = [one for one in found if one.crosses and one.tune.needs == "labels"]
     if wanting and not known:
@@ -57,7 +58,7 @@ def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool
     """Methods of `adapt/` behind each encoder, and the head alone: on the source, on what is known of the target."""
     if not method:
         return []
-    chosen = [one for (one,) in plan.alternatives("adapt", METHODS if method == AUTO else method, single=True)]
+    chosen = [one for (one,) in wording.alternatives("adapt", METHODS if method == AUTO else method, single=True)]
     names = [name for name in FLOORS if known or name == "none"]
     floors = {one: name for name in names for one in folder.resolve("adapt", name)}
     common = plan.common(words)
@@ -75,8 +76,8 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
         return []
     own = folder.load("tasks", subject.task)().loss
     written = ", ".join(f"{own} + {one}" for one in LOSSES) if words.loss == AUTO else words.loss
-    objectives = plan.alternatives("losses", written)
-    tunes = [one for (one,) in plan.alternatives("tune", words.tune or TUNE, single=True)]
+    objectives = wording.alternatives("losses", written)
+    tunes = [one for (one,) in wording.alternatives("tune", words.tune or TUNE, single=True)]
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     found: dict[tuple[Any, ...], Route] = {}
     for encoder, tune, loss in itertools.product(encoders, tunes, objectives):

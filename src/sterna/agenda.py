@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sterna import across, checks, folder, keeping, plan, spec
+from sterna import across, checks, folder, keeping, spec, wording
 from sterna.errors import DataError, SpecError, SternaError
 from sterna.intake import Sides
 from sterna.records import Columns
@@ -307,7 +307,7 @@ def _meant(key: str, text: str) -> str:
     if key == "encoder" or not text:
         return text
     if key == "schedule":
-        return repr(plan.schedule(text))
+        return repr(wording.schedule(text))
     kind = {"loss": "losses", "optimizer": "optimizers", "augment": "augment"}[key]
     found = spec.parse_alternatives(text)
     if len(found) != 1:

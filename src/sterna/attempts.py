@@ -14,7 +14,20 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from sterna import crossing, desk, files, folder, footing, keeping, mixing, route, splitting, targeting, weighing
+from sterna import (
+    addition,
+    crossing,
+    desk,
+    files,
+    folder,
+    footing,
+    keeping,
+    mixing,
+    route,
+    splitting,
+    targeting,
+    weighing,
+)
 from sterna.conclusion import Trial
 from sterna.contracts import Task
 from sterna.desk import Desk
@@ -41,6 +54,7 @@ class Attempts:
     store: Store
     watch: Watch
     teacher: Teacher | None = None
+    folds: int = 1  # of a cross-validation that chooses
     warnings: list[str] = field(default_factory=list)
     joined: bool = False  # whether it was said what the source adds
     weights: dict[tuple, np.ndarray] = field(default_factory=dict)  # of source examples; see `_source_weights`
@@ -59,7 +73,7 @@ class Attempts:
         for seed in range(self.settings.seeds):
             split = self.split(seed, share)
             sealed = Sealed(labels[:0] if self.loaded.blind else labels[split.test])
-            known = labels[split.validation]
+            known = labels[np.union1d(split.train, split.validation) if self._folds(split) else split.validation]
             for chosen in routes:
                 ran = self._run(chosen, seed, split, share)
                 if ran is not None:
@@ -68,11 +82,21 @@ class Attempts:
 
     def fitted(self, chosen: Route, seed: int) -> Fitted:
         """The trained network of a route, as it was kept."""
-        last = self._desk(chosen, seed, self.split(seed), self.folder(chosen, seed)).last()
+        last = self.desk(chosen, seed).last()
         encoder = footing.fitted(self.encoders[chosen.encoder], last.training.target)
         network = footing.start(chosen, encoder, last)
         network.load_state_dict(load_file(str(self.folder(chosen, seed) / "weights.safetensors")))
+        network.added = addition.read(self.folder(chosen, seed) / addition.FOLDER)
         return Fitted(network.eval(), encoder, self.loaded.table.classes, self.loaded.table.task)
+
+    def desk(self, chosen: Route, seed: int) -> Desk:
+        """Where a route is run at a seed."""
+        return self._desk(chosen, seed, self.split(seed), self.folder(chosen, seed))
+
+    def _folds(self, split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What a cross-validation learns from and judges on, in positions of training and validation rows together."""
+        both = np.union1d(split.train, split.validation)
+        return splitting.folds(self.loaded, both, self._strata, self.folds, split.seed) if self.folds > 1 else []
 
     @functools.cached_property
     def _strata(self) -> Strata:
@@ -127,10 +151,10 @@ class Attempts:
         table = self.loaded.table
         each = self._source_weights(chosen, seed, split)
         target, weights = self._learnt(split.train, each)
-        both = np.union1d(split.train, split.validation)
-        whole = self._learnt(both, each) if len(both) <= self.settings.refit else None
+        both, folds = np.union1d(split.train, split.validation), self._folds(split)
+        whole = self._learnt(both, each) if folds or len(both) <= self.settings.refit else None
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
-        return Desk(
+        made = Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
             Training(target, table.take(split.validation), self.loaded.unlabelled, self.loaded.crossed),
             test,
@@ -148,6 +172,17 @@ class Attempts:
             teacher=self.teacher,
             sources=self.settings.sources,
         )
+        return replace(made, folds=tuple(self._fold(made, both, number, one) for number, one in enumerate(folds)))
+
+    def _fold(
+        self, made: Desk, both: np.ndarray, number: int, fold: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[Desk, np.ndarray]:
+        """The desk of one fold, and what it judges."""
+        table, (learnt, judged) = self.loaded.table, fold
+        target = table.take(both[learnt])
+        training = replace(made.training, target=target, validation=table.take(both[judged]))
+        place = made.place.with_name(f"fold{number}.pt") if made.place else None
+        return replace(made, training=training, weights=desk.ones(target), whole=None, place=place), judged
 
     def _learnt(self, rows: np.ndarray, each: np.ndarray) -> tuple[Table, np.ndarray]:
         """Rows of the target to learn from, and the source's at their weights."""

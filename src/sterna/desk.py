@@ -46,9 +46,11 @@ class Desk:
     notes: list[str] = field(default_factory=list)
     criteria: tuple[Any, ...] = ()  # that judge an adaptation without labels of the target
     owners: np.ndarray | None = None  # (items,) of which source each is, -1: of the target; see `targeting.owners`
+    blind: bool = False  # whether the validation part says nothing about the best epoch; see `recipe`
     sources: str = "equal"  # how several of them are weighed; see `sourcewise`
     twin: Encoder | None = None  # with the statistics of the unlabelled part, where it has its own
     teacher: Teacher | None = None
+    folds: tuple[tuple[Desk, np.ndarray], ...] = ()  # of a cross-validation, with the positions in `whole` they judge
 
     def last(self) -> Desk:
         """The desk of the last fit, after everything is chosen: it learns from the validation examples too."""
@@ -57,7 +59,7 @@ class Desk:
         (target, weights), held = self.whole, self.training.validation
         training = replace(self.training, target=target, validation=held.take(np.zeros(0, dtype=np.int64)))
         place = self.place.with_name(LAST) if self.place else None
-        return replace(self, training=training, weights=weights, place=place, whole=None)
+        return replace(self, training=training, weights=weights, place=place, whole=None, folds=())
 
 
 def ones(table: Table) -> np.ndarray:
@@ -70,6 +72,8 @@ def features(
 ) -> Tensor:
     """(n, d) float32: the frozen features of all items of a table, from the store."""
     depth = encoder.network.depth
+    if not len(table):
+        return torch.zeros(0, encoder.network.width)
     kept = store.activations(encoder, table.items, [depth], rows=table.rows, progress=progress)[depth, 0]
     parts = [kept.gather(table.rows[start : start + CHUNK]) for start in range(0, len(table), CHUNK)]
     return torch.cat([part.reshape(len(part), -1).float() for part in parts])
@@ -88,6 +92,7 @@ class Tables:
     bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
     twin: Tables | None = None  # of unlabelled examples, where these have statistics of their own
     strong: Tables | None = None  # of unlabelled examples, strongly augmented
+    every: bool = False  # whether the augmentation acts at every cut, and is never left out to save time
 
     def fill(self, phases: tuple[Phase, ...]) -> None:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
@@ -97,9 +102,10 @@ class Tables:
         wanted = sorted(set(self.bases.values()))
         if not self.route.pretrained or self.network.depth == 0:
             wanted = [cut for cut in wanted if cut == 0]
-        self.views = self.route.schedule.views if self.augment.single and wanted and wanted[0] > 0 else 0
+        there = any(cut > 0 for cut in wanted) if self.every else bool(wanted) and wanted[0] > 0
+        self.views = self.route.schedule.views if self.augment.single and there else 0
         # Prepared texts are small and are kept too, unless each epoch changes them; pictures are read anew.
-        if not self.encoder.preparation.ragged or (self.augment.single and not self.views):
+        if not self.encoder.preparation.ragged or (self.augment.single and (self.every or not self.views)):
             wanted = [cut for cut in wanted if cut > 0]
         cuts = [cut for cut in wanted if self._affordable(cut)]
         if not cuts:
@@ -111,7 +117,8 @@ class Tables:
         if target.items is not shared:
             self._compute(target.items, cuts, ((0, None),), target.rows)
         views = [(number, self.augment) for number in range(1, self.views + 1)]
-        self._compute(target.items, cuts, views, self._learnt(target))
+        for table in self._learnt(target):
+            self._compute(table.items, cuts, views, table.rows)
 
     def half(self, phases: Sequence[Phase]) -> bool:
         """Whether training may run in bfloat16: for sequences, where the network was seen to agree in it and to gain.
@@ -137,10 +144,19 @@ class Tables:
         rows = np.unique(np.concatenate([part.rows for part in parts]))
         return rows if 2 * len(rows) < len(items) else None
 
-    def _learnt(self, target: Table) -> np.ndarray:
-        """The rows of its items that training reads."""
-        unlabelled = self.desk.training.unlabelled
-        return target.rows if unlabelled is None else np.union1d(target.rows, unlabelled.rows)
+    def _learnt(self, target: Table) -> list[Table]:
+        """What training reads of each list of items: a source has its own, and unlabelled examples lie in another."""
+        others = self.desk.training.unlabelled if self.looks else None
+        if others is None:
+            return [target]
+        if others.items is not target.items:
+            return [target, others]
+        return [replace(target, rows=np.union1d(target.rows, others.rows), labels=target.labels[:0])]
+
+    @property
+    def looks(self) -> bool:
+        """Whether training reads unlabelled examples: a route to compare with does not, whatever there is."""
+        return bool({"unlabelled", "views", "statistics"} & {loss.needs for loss in self.route.losses})
 
     def _compute(self, items: Items, cuts: list[int], views: Sequence[View], rows: np.ndarray | None) -> None:
         desk = self.desk
@@ -151,7 +167,7 @@ class Tables:
         """What a phase reads."""
         training, others = self.desk.training, self.twin or self
         found = Parts(self._moved(phase, training.target, True), self._moved(phase, training.validation, False))
-        if training.unlabelled is None:
+        if training.unlabelled is None or not self.looks:
             return found
         strong = self.strong._moved(phase, training.unlabelled, True) if self.strong else None
         return replace(found, unlabelled=others._moved(phase, training.unlabelled, True), strong=strong)

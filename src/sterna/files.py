@@ -57,9 +57,13 @@ def replacing(place: Path) -> Iterator[BinaryIO]:
             raise
         _settle(place.parent)
     except OSError as error:
-        raise StoreError(
-            f"cannot write {place}: {error.strerror}; free some space or choose another folder."
-        ) from error
+        raise unwritten(place, error) from error
+
+
+def unwritten(place: Path, error: Exception) -> StoreError:
+    """What to say of a place that cannot be written."""
+    reason = getattr(error, "strerror", None) or error
+    return StoreError(f"cannot write {place}: {reason}; free some space or choose another folder.")
 
 
 @contextmanager
@@ -74,9 +78,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+b")  # noqa: SIM115 - closed below; closing it releases the lock
     except OSError as error:
-        raise StoreError(
-            f"cannot write {folder}: {error.strerror}; free some space or choose another folder."
-        ) from error
+        raise unwritten(folder, error) from error
     with file:
         try:
             _lock(file, wait)

@@ -69,6 +69,23 @@ def opened(encoder: Encoder, table: Table) -> Encoder:
     return encoder.words()
 
 
+def serves(route: Route, encoder: Encoder, climbing: bool) -> bool:
+    """Whether a route that was not asked for by name makes sense behind an encoder.
+
+    Features without weights have nothing that could start at random, and nothing that could move; class names can only
+    be looked at where the encoder takes texts into the space of its features.
+    """
+    if not weighs(encoder):
+        return bool(route.pretrained) and not (climbing and not route.shallow and moves(route))
+    describing = climbing and getattr(route.tune, "needs", "") == "descriptions"
+    return not describing or encoder.describe is not None
+
+
+def moves(route: Route) -> bool:
+    """Whether a route descends: all but methods on features and heads fitted to their optimum."""
+    return not route.shallow and any(phase.solver == "descent" for phase in route.tune.plan([1] * 8))
+
+
 def weighs(encoder: Encoder) -> bool:
     """Whether the encoder's stages hold weights."""
     return any(True for _ in encoder.network.stages.parameters())
@@ -91,3 +108,8 @@ def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
             named = ", ".join(classes[number] for number in list(rows)[:5])
             desk.notes.append(f"{len(rows)} of {len(classes)} head rows start from the source's: {named}.")
         return encoder.network.with_head(len(classes), rows)
+
+
+def device() -> torch.device:
+    """Where networks are trained."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

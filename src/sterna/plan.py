@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sterna import folder, spec, valuing
+from sterna import folder, semi_supervised, spec, valuing, wording
 from sterna.errors import SpecError
 from sterna.schedule import Schedule
 from sterna.settings import Settings
@@ -18,10 +18,13 @@ CLASSICAL = {  # the floor's features for each kind of data, under a linear mode
     "image": "classical:hog_colour",
     "audio": "spectrogram:log_mel",
 }
-TUNES = "probe, partial"  # where neither a policy nor a method is named
-UNLABELLED = ("unlabelled", "views")  # what losses need that look at examples without labels
+AUTO = "auto"  # the rungs of the ladder; also where neither a policy nor a method is named
+RUNGS = "probe, partial, lp_ft"
+SIMPLEST = "prototypes, zero_shot"  # the rung below them, for labels that they serve
+UNLABELLED = semi_supervised.NEEDS  # what losses need that look at examples without labels
 DISTILLING = "distill"  # what is added to the objective where a teacher is named and no objective
-SHALLOW = {"text": "tfidf", "row": "boosting, linear", "words": "window"}  # floors on raw items
+SHALLOW = {"text": "tfidf", "row": "boosting, linear", "vector": "linear", "words": "window"}  # floors on raw items
+NUMBERS = ("row", "vector")  # kinds of data that need no encoder
 NETWORKS = ("image", "text", "words", "audio")  # kinds of data that networks with stages are trained on from scratch
 
 
@@ -57,7 +60,12 @@ class Route:
     @property
     def raw(self) -> bool:
         """Whether it needs no encoder."""
-        return self.shallow and (not self.encoder if self.crosses else self.tune.takes != "features")
+        return self.shallow and (not self.encoder if self.apart else self.tune.takes != "features")
+
+    @property
+    def apart(self) -> bool:
+        """Whether its model is an estimator behind an encoder, or of numbers as they are, and no head of a network."""
+        return self.crosses or getattr(self.tune, "takes", "") == "points"
 
     def written(self) -> dict[str, str]:
         """Every part in the grammar, for results and fingerprints."""
@@ -89,6 +97,7 @@ class Subject:
     task: str
     helped: bool = False  # whether a source data set is given
     unlabelled: bool = False  # whether there are examples without labels
+    spare: str = ""  # those that the data bring along, as an option to be typed; "" for none
 
 
 def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, ...]:
@@ -97,30 +106,44 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     Raises `SpecError` for anything that cannot be understood, before any computation.
     """
     modality = subject.modality
-    encoders = references(words.encoder) if words.encoder or modality != "row" else ()
-    tunes = [one for (one,) in alternatives("tune", words.tune or ("" if words.method else TUNES), single=True)]
-    methods = [one for (one,) in alternatives("shallow", words.method, single=True)] if words.method else []
+    encoders = wording.references(words.encoder) if words.encoder or modality not in NUMBERS else ()
+    tunes = [one for (one,) in wording.alternatives("tune", RUNGS if climbs(words) else words.tune, single=True)]
+    methods = [one for (one,) in wording.alternatives("shallow", words.method, single=True)]
+    if climbs(words):
+        simplest = wording.alternatives("shallow", SIMPLEST, single=True)
+        methods += [one for (one,) in simplest if subject.task in one.tasks and one not in methods]
     own = folder.load("tasks", subject.task)().loss
-    losses = alternatives("losses", words.loss or (f"{own}, {own} + {DISTILLING}" if words.teacher else own))
+    losses = wording.alternatives("losses", words.loss or (f"{own}, {own} + {DISTILLING}" if words.teacher else own))
+    if words.teacher and subject.task == "tag":
+        raise SpecError("a teacher answers for whole items, and these labels are tags of their words; leave it out.")
     check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
+    _check_taken(methods, modality)
     shared = common(words)
     augment = folder.resolve("augment", words.augment)
-    _check_objectives(losses, words, subject)
+    _check_objectives(losses, words)
+    typed = tunes if words.tune else ()
+    semi_supervised.check(losses if tunes else [], typed, methods, modality, subject.unlabelled, subject.spare)
+    losses, methods = semi_supervised.compared(losses), semi_supervised.both(methods)
     found = []
-    for encoder, tune, loss in itertools.product(encoders, tunes, losses):
+    for encoder, tune, written in itertools.product(encoders, tunes, losses):
+        loss = _heeded(tune, written)
         names = [encoder] if len(encoders) > 1 else []
         names += [repr(tune)] + ([spec.write(loss)] if len(losses) > 1 else [])
         found.append(shared.route(" / ".join(names), encoder, tune, loss, augment))
-    found = [route for route in found if route.pretrained]
-    found += _shallow(shared, methods, encoders)
-    floors = _floors(shared, settings, subject, encoders, _plain(losses[0]), augment)
+    found = [route for route in dict.fromkeys(found) if route.pretrained or learns(route.losses)]
+    check_heard(found, words)
+    simple = _shallow(shared, methods, encoders)
+    found += [one for one in simple if not one.floor]
+    floors = [one for one in simple if one.floor]
+    floors += _floors(shared, settings, subject, encoders, _plain(losses[0]), augment)
+    floors = list({replace(one, name=""): one for one in reversed(floors)}.values())[::-1]
     if subject.helped:
         found += [replace(one, name=f"{one.name} with the source", floor=False) for one in floors if one.raw]
     found += _selecting(found, settings, subject)
-    if not found and modality == "row":
+    if not found and modality in NUMBERS:
         raise SpecError(
-            "a table of rows alone has nothing to transfer from; give --source with a table of the same columns, or "
-            "--domain COLUMN and --target-domain VALUE."
+            f"{modality} data alone have nothing to transfer from; give --source with data of the same columns, "
+            "--domain COLUMN and --target-domain VALUE, or --unlabelled with --method label_propagation."
         )
     asked = [tune for tune in tunes if not tune.pretrained]
     if not found:
@@ -129,6 +152,11 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
             "--tune probe."
         )
     return (*found, *floors)
+
+
+def climbs(words: Words) -> bool:
+    """Whether routes are to be found by climbing the ladder."""
+    return words.tune == AUTO or not (words.tune or words.method)
 
 
 def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tuple[Route, ...]:
@@ -155,7 +183,9 @@ def _gentler(losing: Route) -> list[Route]:
     if not any(isinstance(loss, type(l2sp)) for loss in losing.losses):
         found.append(replace(losing, name=f"{losing.name} with l2sp", losses=(*losing.losses, l2sp)))
     encoder = losing.name.removesuffix(repr(losing.tune)) if losing.name.endswith(repr(losing.tune)) else ""
-    return found + [replace(losing, name=f"{encoder}{tune!r}", tune=tune) for tune in (average, probe)]
+    losses = losing.losses
+    others = [(average, losses), (probe, _heeded(probe, losses))]
+    return found + [replace(losing, name=f"{encoder}{tune!r}", tune=tune, losses=kept) for tune, kept in others]
 
 
 def _selecting(found: Sequence[Route], settings: Settings, subject: Subject) -> list[Route]:
@@ -188,35 +218,6 @@ def fingerprint(chosen: Sequence[Route], settings: Settings, data_digest: str) -
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def schedule(written: Any) -> Schedule:
-    """A `Schedule` from an object, `"epochs=30"` or `"schedule(epochs=30)"`."""
-    made: Schedule = _named(Schedule, written)
-    return made
-
-
-def settings(written: Any) -> Settings:
-    """`Settings` from an object, `"seeds=3, shots=10"` or `"settings(seeds=3)"`. Raises `SpecError` before any work."""
-    made: Settings = _named(Settings, written)
-    folder.resolve("criteria", made.criterion or ())
-    return made
-
-
-def _named(cls: type, written: Any) -> Any:
-    """An option object of a class that needs no name."""
-    if isinstance(written, cls):
-        return written
-    text, name = str(written or "").strip(), spec.name_of(cls)
-    calls = spec.parse_sum(text if text.startswith(name) else f"{name}({text})")
-    if len(calls) != 1 or calls[0].name != name:
-        raise SpecError(f"{name} is written as its options alone, such as {name}({_example(cls)}), got '{text}'.")
-    return spec.make(cls, calls[0])
-
-
-def _example(cls: type) -> str:
-    first = spec.options(cls)[0]
-    return f"{first.name}={spec.written(first.default)}"
-
-
 @dataclass(frozen=True)
 class Common:
     """What all routes of a run share."""
@@ -232,14 +233,14 @@ class Common:
 
 def common(words: Words) -> Common:
     """What all routes of a run share."""
-    return Common(_single("optimizer", words.optimizer), schedule(words.schedule))
+    return Common(wording.single("optimizer", words.optimizer), wording.schedule(words.schedule))
 
 
 def _shallow(common: Common, methods: Sequence[Any], encoders: Sequence[str]) -> list[Route]:
     """Methods on the features of each encoder, and methods on raw items, once."""
     found = []
     for method in methods:
-        for encoder in encoders if method.takes == "features" else ("",):
+        for encoder in {"features": encoders, "points": encoders or ("",)}.get(method.takes, ("",)):
             name = f"{encoder} / {method!r}" if encoder and len(encoders) > 1 else repr(method)
             found.append(common.route(name, encoder, method, (), (), floor=not method.pretrained))
     return found
@@ -267,7 +268,7 @@ def _floors(
         (probe,) = folder.resolve("tune", "probe")
         reference = CLASSICAL[modality]
         found.append(common.route(reference.partition(":")[2], reference, probe, losses, (), floor=True))
-    for (method,) in alternatives("shallow", SHALLOW[modality], single=True) if modality in SHALLOW else ():
+    for (method,) in wording.alternatives("shallow", SHALLOW[modality], single=True) if modality in SHALLOW else ():
         if subject.task in method.tasks:
             found.append(common.route(repr(method).removesuffix("()"), "", method, (), (), floor=True))
     return found
@@ -284,12 +285,19 @@ def check_tasks(methods: Sequence[Any], task: str) -> None:
             )
 
 
+def _check_taken(methods: Sequence[Any], modality: str) -> None:
+    """Raises `SpecError` for a method on raw items of another kind; what takes rows takes vectors."""
+    for method in methods:
+        if method.takes not in ("features", "points", modality) and (method.takes, modality) != ("row", "vector"):
+            raise SpecError(f"{method!r} takes {method.takes} data, and these are {modality}; leave it out.")
+
+
 def _plain(losses: tuple[Any, ...]) -> tuple[Any, ...]:
     """The addends that make sense without pretrained weights: those that look at labels."""
     return tuple(loss for loss in losses if loss.supervised)
 
 
-def _check_objectives(losses: Sequence[tuple[Any, ...]], words: Words, subject: Subject) -> None:
+def _check_objectives(losses: Sequence[tuple[Any, ...]], words: Words) -> None:
     for loss in losses:
         if not any(term.supervised for term in loss):
             raise SpecError(
@@ -299,16 +307,32 @@ def _check_objectives(losses: Sequence[tuple[Any, ...]], words: Words, subject: 
         for term in loss:
             if term.needs == "statistics":
                 raise SpecError(f"{term!r} adapts to a target of another domain, got none; name it with --target.")
-            if term.needs in UNLABELLED and not subject.unlabelled:
-                raise SpecError(
-                    f"{term!r} looks at examples without labels, got none; give more of these data with --unlabelled, "
-                    "or another domain to adapt to with --target."
-                )
         check_taught(loss, words)
     if words.teacher and not any(term.needs == "teacher" for loss in losses for term in loss):
         raise SpecError(
             f"no objective learns from the teacher {words.teacher}; add a term that does, such as --loss "
             f"'{spec.write(losses[0])} + {DISTILLING}'."
+        )
+
+
+def _heeded(tune: Any, loss: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The addends that a policy heeds: a head that is fitted to its optimum asks the labels alone."""
+    if any(phase.solver == "descent" for phase in tune.plan([1] * 4)):
+        return loss
+    return tuple(term for term in semi_supervised.alone(loss) if term.needs != "teacher")
+
+
+def learns(losses: Sequence[Any]) -> bool:
+    """Whether an objective learns from a teacher."""
+    return any(term.needs == "teacher" for term in losses)
+
+
+def check_heard(found: Sequence[Route], words: Words) -> None:
+    """Raises `SpecError` for a teacher whom no route heeds."""
+    if words.teacher and not any(learns(one.losses) for one in found):
+        raise SpecError(
+            f"no route learns from the teacher {words.teacher}: a probe and methods on features ask the labels alone; "
+            f"let stages move, as --tune partial does, with an objective such as 'cross_entropy + {DISTILLING}'."
         )
 
 
@@ -319,38 +343,3 @@ def check_taught(loss: Sequence[Any], words: Words) -> None:
         raise SpecError(
             f"{taught[0]!r} learns from a teacher, got none; name a model folder or encoder with --teacher."
         )
-
-
-def references(written: Any) -> tuple[str, ...]:
-    """The encoders that commas separate. Raises `SpecError` for none."""
-    given = written.split(",") if isinstance(written, str) else list(written or ())
-    found = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
-    if not found:
-        raise SpecError(
-            "an encoder is needed; type --encoder and an origin:name, such as timm:resnet50.a1_in1k for pictures, "
-            "sentence:all-MiniLM-L6-v2 for texts or hf:facebook/wav2vec2-base for sounds."
-        )
-    return found
-
-
-def alternatives(what: str, written: Any, single: bool = False) -> list[tuple[Any, ...]]:
-    """The alternatives that commas separate, or the items of a list that holds them."""
-    if written in ("", ()):
-        return []
-    if isinstance(written, str):
-        found = [tuple(folder.build(what, call) for call in calls) for calls in spec.parse_alternatives(written)]
-    elif isinstance(written, Sequence) and single:
-        found = [one for item in written for one in alternatives(what, item, single=True)]
-    else:
-        found = [folder.resolve(what, written)]
-    for one in found:
-        if single and len(one) != 1:
-            raise SpecError(f"{what} takes one method at a time, got '{spec.write(one)}'; separate routes by commas.")
-    return list(dict.fromkeys(found))
-
-
-def _single(what: str, written: Any) -> Any:
-    found = folder.resolve("optimizers" if what == "optimizer" else what, written)
-    if len(found) != 1:
-        raise SpecError(f"{what} must be one method, got '{spec.write(found)}'; choose one of them.")
-    return found[0]

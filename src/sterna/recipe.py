@@ -29,7 +29,8 @@ class Recipe:
     paces: tuple[float, float] = (1.0, 1.0)  # factors on the rate of the head and of the stages
     half: bool = False  # forward passes in bfloat16 where torch holds that safe; weights and steps stay float32
     settled: Choices = ()  # the choices of a run on fewer examples; nothing is judged then
-    blind: bool = False  # the validation part is of another domain than the target: descent keeps its last weights
+    blind: bool = False  # the validation part cannot tell which epoch was best: descent keeps its last weights
+    ratio: int = 1  # unlabelled examples for each labelled one in a batch, as far as memory allows
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Trained:
 
     history: list[dict[str, Any]]  # one entry an epoch
     choices: Choices  # of each phase: its number of epochs, or the penalties of the head
+    notes: tuple[str, ...] = ()  # what the person should know
 
 
 @dataclass(frozen=True)

@@ -243,9 +243,34 @@ class Setting:
     teacher: Taught | None = None  # for losses that need "teacher"
     source: Taught | None = None  # the encoder before training, with its own head, for losses that need "source"
     sample: Callable[[], Iterator[Batch]] | None = None  # clean training examples as stage `cut` takes them, once
+    task: str = "classify"  # the file of `tasks/` that says what a label is
 
 
 Term = Callable[[Step], "Tensor"]  # a built loss: one scalar; an `nn.Module` when it has weights of its own
+
+
+class Added(Protocol):
+    """Layers that were added to a network; everything under its head but them stands still."""
+
+    what: str  # in words
+    count: int  # of their weights
+    plain: frozenset[int]  # the identities of those that are never decayed
+
+    def merge(self) -> None:
+        """Make them part of the plain weights, and take them out again."""
+
+    def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What peft calls the configuration of an adapter, in plain values, and its tensors by name."""
+
+
+class Adapter(Protocol):
+    """The options of layers that are added for a phase; frozen and hashable."""
+
+    def add(self, network: Network, cut: int, twin: Network | None) -> Added:
+        """Put them into the stages from `cut` on, and into those of a twin that shares the weights.
+
+        Draws their first weights from torch's global generator: fence it. Raises `TrainingError` where none fits.
+        """
 
 
 @dataclass(frozen=True)
@@ -267,6 +292,12 @@ class Phase:
     batch_norm: bool = False  # True: BatchNorm statistics of moving stages follow the target data
     loss: str = ""  # an objective, in the grammar, that takes the place of the run's; such a phase is not judged
     steps: int | None = None  # optimizer steps, instead of epochs
+    pace: float = 1.0  # a further factor on the rate of the stages, and not of the head
+    only: Literal["", "bias", "norm"] = ""  # of the moving stages, biases or the scale and shift of norms alone move
+    adapter: Adapter | None = None  # layers of few weights that move in place of those of the moving stages
+    # A soup: a descent from one start at each of these factors on `rate`, and the average of those that help.
+    rates: tuple[float, ...] = ()
+    stochastic: float = 0.0  # probability that a channel of BatchNorm is normalised as in evaluation (StochNorm)
 
 
 @dataclass(frozen=True)
@@ -348,6 +379,8 @@ class Teacher:
     encoder: Encoder
     head: Tensor | None  # (k, d) for the target's classes, in their order
     bias: Tensor | None  # (k,)
+    data: str = ""  # digest of the data it was fitted to, where its folder says so
+    held: str = ""  # digest of those of their items that it was held out from
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from sterna import augmenting, crossing, descent, domainwise, estimators, folder, footing, teaching, train
-from sterna.contracts import Adapted, Examples, Feed, Given, Linear
+from sterna import (
+    augmenting,
+    crossing,
+    descent,
+    domainwise,
+    estimating,
+    folder,
+    footing,
+    semi_supervised,
+    teaching,
+    train,
+)
+from sterna.contracts import Adapted, Feed, Linear
 from sterna.crossing import Across, Domains
 from sterna.desk import LONG, Desk, Tables, ones
-from sterna.desk import features as encoded
 from sterna.errors import DataError, TrainingError
+from sterna.estimating import Estimated, Points
 from sterna.network import Network
 from sterna.plan import Route
 from sterna.recipe import Choices, Recipe
 from sterna.records import Augment, Labels, Phase, Setting, Table, Training
-from sterna.rows import Standardised
 from sterna.sourcewise import Sourcewise
 
 CHUNK = 256  # rows predicted at a time
-STRONG = {  # augmentation of the second view of unlabelled examples, for each kind of data, where none is named
-    "image": "strong",
-    "text": "word_dropout + word_swap + word_deletion",
-    "audio": "time_shift + gain + noise",
-}
+ENOUGH = 100  # validation examples from which they choose the epoch where there are others without labels
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ def run(route: Route, desk: Desk) -> Ran:
     and then on both with all that was chosen, to predict the held-out part and to ship.
     """
     begin = time.perf_counter()
+    desk = _ready(route, desk)
+    if desk.folds:
+        return _folded(route, desk, begin)
     first = last = _made(route, desk, ())
     validation = first.answer(desk.training.validation)
     if desk.whole is not None and not route.crosses:  # whose first model has learnt from both
@@ -64,6 +73,41 @@ def run(route: Route, desk: Desk) -> Ran:
     notes = tuple(dict.fromkeys((*first.notes, *last.notes)))
     entries = first.entries + ([{**one, "last": True} for one in last.entries] if last is not first else [])
     return Ran(last.model, test, validation, time.perf_counter() - begin, entries, notes, judged, sight)
+
+
+def _folded(route: Route, desk: Desk, begin: float) -> Ran:
+    """The same by cross-validation: judged on every example of the whole, each by a fit that has not seen it."""
+    folds = [_ready(route, fold) for fold, _ in desk.folds]
+    parts = [_made(route, fold, ()) for fold in folds]
+    answers = [part.answer(fold.training.validation) for part, fold in zip(parts, folds, strict=True)]
+    order = np.argsort(np.concatenate([judged for _, judged in desk.folds]), kind="stable")
+    last = _made(_settled(route, parts[0].model), desk.last(), _middle([part.choices for part in parts]))
+    notes = tuple(dict.fromkeys(note for part in (*parts, last) for note in part.notes))
+    entries = parts[0].entries + [{**one, "last": True} for one in last.entries]
+    seconds = time.perf_counter() - begin
+    return Ran(last.model, last.answer(desk.test), np.concatenate(answers)[order], seconds, entries, notes)
+
+
+def _middle(choices: Sequence[Choices]) -> Choices:
+    """Of what several fits have chosen the middle, number by number: one that was chosen, the larger of two."""
+    phases = zip(*choices, strict=True)
+    return tuple(tuple(sorted(values)[len(values) // 2] for values in zip(*phase, strict=True)) for phase in phases)
+
+
+def _ready(route: Route, desk: Desk) -> Desk:
+    """The desk with what the route may see: a floor, and a route to compare with, have no examples without labels.
+
+    Where these are what is adapted to, criteria look at them for every route, and `Tables.looks` keeps them out of its
+    training. Where they stand beside few labels, a handful of validation examples is answered rightly from the start
+    and would stop training there, so all routes but the floors end on their last weights, with such examples or not.
+    """
+    training = desk.training
+    if training.crossed or training.unlabelled is None:
+        return replace(desk, blind=training.crossed)
+    blind = not route.floor and len(training.validation) < ENOUGH
+    if not route.floor and any(map(semi_supervised.looks, (route.tune, *route.losses))):
+        return replace(desk, blind=blind)
+    return replace(desk, training=replace(training, unlabelled=None), blind=blind)
 
 
 @dataclass(frozen=True)
@@ -87,8 +131,10 @@ def _settled(route: Route, model: Any) -> Route:
 def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
     if route.crosses:
         return _crossed(route, desk)
+    if route.apart:
+        return _estimated(desk, estimating.pointed(route, desk))
     if desk.encoder is None:
-        return _raw(route, desk)
+        return _estimated(desk, estimating.raw(route, desk))
     encoder = footing.fitted(desk.encoder, desk.training.target)
     desk = replace(desk, encoder=encoder, notes=[*desk.notes, *(encoder.notes if encoder is not desk.encoder else ())])
     if any(loss.needs == "statistics" for loss in route.losses):
@@ -96,7 +142,7 @@ def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
     held = desk.training.validation.labels
     desk, scale = _standardised(desk)
     assert desk.encoder is not None
-    network = footing.start(route, desk.encoder, desk).to(_device())
+    network = footing.start(route, desk.encoder, desk).to(footing.device())
     history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
     if scale is not None:
         scale.fold(network)  # a twin shares the head
@@ -155,16 +201,7 @@ def _crossed(route: Route, desk: Desk) -> _Made:
     """A method of `adapt/` on the features of a frozen encoder, or on standardised columns."""
     training = desk.training
     assert training.unlabelled is not None
-    encoding = None
-    if desk.encoder is None:
-        encoding = Standardised(getattr(training.target.items, "columns", ())).fit(_items(training.target))
-
-    def features(table: Table) -> np.ndarray:
-        if encoding is not None:
-            return encoding.transform(_items(table))
-        assert desk.encoder is not None
-        return encoded(desk.encoder, table, desk.store, desk.extracting).double().numpy()
-
+    features = Points.at(desk)
     places = {int(row): place for place, row in enumerate(training.unlabelled.rows)}
     known = np.array([places.get(int(row), -1) for row in training.target.rows], dtype=np.int64)
     parts = [features(part) for part in (training.target, training.validation, training.unlabelled)]
@@ -176,7 +213,7 @@ def _crossed(route: Route, desk: Desk) -> _Made:
         found = crossing.crossed(route.tune, Domains(train_part, held, target, labels, known, classes, desk.seed))
     except DataError as error:
         raise TrainingError(str(error)) from error
-    model = Across(encoding, scale, found.model)
+    model = Across(features.encoding, scale, found.model)
 
     def answer(table: Table) -> np.ndarray:
         return model.on(features(table)).reshape(len(table), -1)
@@ -233,7 +270,8 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         tables.twin.fill(phases)
     tables.fill(phases)
     needs = teaching.needed(route.losses)
-    if "views" in needs:
+    descends = any(phase.solver == "descent" for phase in phases)
+    if "views" in needs and descends:
         tables.strong = _strong(route, desk, (tables.twin or tables).network)
         tables.strong.fill(phases)
     target, unlabelled = desk.training.target, desk.training.unlabelled
@@ -251,7 +289,8 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         paces=(tables.encoder.head_pace, tables.encoder.pace if route.pretrained else 1.0),
         half=tables.half(phases),
         settled=settled,
-        blind=desk.training.crossed,
+        blind=desk.blind,
+        ratio=semi_supervised.ratio(route.losses),
     )
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
@@ -265,9 +304,11 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         teaching.taught(desk.teacher, desk) if "teacher" in needs and desk.teacher else None,
         teaching.before(tables.encoder, desk) if "source" in needs else None,
         teaching.sampled(tables, phases, CHUNK),
+        target.task,
     )
     twin = tables.twin.network if tables.twin else None
     trained = train.train(network, recipe, tables.feeds, setting, twin=twin, place=desk.place, report=desk.report)
+    desk.notes.extend(trained.notes)
     return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
 
 
@@ -296,12 +337,12 @@ def _strong(route: Route, desk: Desk, network: Network) -> Tables:
     training = desk.training
     assert training.unlabelled is not None
     part = training.unlabelled
-    written = next(loss.strong for loss in route.losses if loss.needs == "views") or STRONG[part.items.modality]
+    written = semi_supervised.strong(route.losses, part.items.modality)
     strong = replace(
         augmenting.combine([one.build() for one in folder.resolve("augment", written)], f"strong({written})"), mix=None
     )
     alone = replace(training, target=part, validation=part.take(np.zeros(0, dtype=np.int64)))
-    return Tables(route, replace(desk, training=alone, weights=ones(part)), network, strong)
+    return Tables(route, replace(desk, training=alone, weights=ones(part)), network, strong, every=True)
 
 
 def _features(route: Route, desk: Desk, network: Network) -> _History:
@@ -310,47 +351,18 @@ def _features(route: Route, desk: Desk, network: Network) -> _History:
     cut = network.depth
     tables = Tables(route, desk, network, Augment())
     tables.fill((Phase("features", cut),))
-    given = _given(desk, lambda table: _gathered(tables.feed(cut, table, False)), desk.encoder.describe)
+    given = estimating.given(desk, lambda table: _gathered(tables.feed(cut, table, False)), desk.encoder.describe)
     network.set_weights(route.tune.fit(given))
     return _History([], tables, cut)
 
 
-def _raw(route: Route, desk: Desk) -> _Made:
-    """An estimator on raw items."""
-    task, count = desk.training.target.task, len(desk.training.classes)
-    model = route.tune.fit(_given(desk, _items, None))
-
-    def answer(table: Table) -> np.ndarray:
-        return estimators.answers(model, _items(table), task, count)
-
-    return _Made(model, answer, (), [], desk.notes)
-
-
-def _given(desk: Desk, inputs: Callable[[Table], Any], describe: Callable[[Sequence[str]], np.ndarray] | None) -> Given:
-    """What a method of `shallow/` may see."""
-    target, validation = desk.training.target, desk.training.validation
-    return Given(
-        target=Examples(inputs(target), target.labels, desk.weights),
-        validation=Examples(inputs(validation), validation.labels, ones(validation)),
-        classes=target.classes,
-        task=target.task,
-        seed=desk.seed,
-        columns=getattr(target.items, "columns", ()),
-        describe=describe,
-    )
-
-
-def _items(table: Table) -> list[Any]:
-    return [table.items.read(int(row), 0) for row in table.rows]
+def _estimated(desk: Desk, found: Estimated) -> _Made:
+    return _Made(found.model, found.answer, (), [], [*desk.notes, *found.notes])
 
 
 def _gathered(feed: Feed) -> np.ndarray:
     found = [inputs.float().numpy() for inputs in feed.inputs(np.arange(len(feed)), CHUNK, -1)]
     return np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _count(stage: torch.nn.Module) -> int:

@@ -21,6 +21,12 @@ class Settings:
     validation: float = option(
         0.2, "share of the rest that chooses between routes and stops training", Range(0, 0.9, True)
     )
+    folds: int = option(
+        0,
+        "parts of a cross-validation that chooses in place of one validation part, which is 1; 0: 3 on the ladder with "
+        "at most 200 training and validation examples, where one part says too little, else 1",
+        Range(0, 20),
+    )
     floors: str = option("all", "what transfer is measured against", Choice(("all", "scratch", "classical")))
     domain: str = option("", "the target's value in the column of domains; all other domains are its source")
     source_weight: float | None = option(
@@ -48,6 +54,11 @@ class Settings:
         "with at most this many training and validation examples together, each route is fitted on both once its "
         "options are chosen; 0: never",
         Range(0),
+    )
+    budget: str = option(
+        "",
+        "time for the whole run, such as 90s, 10m or 2h; routes are tried from the cheapest on while it lasts, with as "
+        "many epochs as fit; none given: 10m for tune auto, else no limit",
     )
     mitigate: bool = option(
         True, "where a floor is better on the validation part, try gentler forms of the best transfer route as well"

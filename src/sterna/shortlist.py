@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna import appraisal, files, folder, intake, plan, prior, ranked, sources, spec, study
+from sterna import appraisal, files, folder, intake, prior, ranked, sources, spec, study, wording
 from sterna.appraisal import DEFAULT, Asked
 from sterna.contracts import Score
 from sterna.errors import EncoderError, MissingPackageError, SpecError
@@ -77,7 +77,7 @@ def rank(
 
     When not to use: for a handful of labels, where no score can tell candidates apart (the probabilities say so).
     """
-    chosen, watch, sizes = plan.settings(settings), watch or Watch(), sizes or Sizes()
+    chosen, watch, sizes = wording.settings(settings), watch or Watch(), sizes or Sizes()
     names = references(encoder, least=1 if source else 2)
     methods, earlier = _methods(score), _Earlier.read(history, str(data))
     loaded, _ = intake.opened(intake.Sides(str(data)), columns or Columns(), chosen, watch)

@@ -25,6 +25,9 @@ _TRIES = 20  # orders of drawing before groups that hold several classes are hel
 _STRONGEST = ("test", "validation", "train")  # which part a group without its own follows
 
 
+Folds = list[tuple[np.ndarray, np.ndarray]]  # positions to learn from and to judge on
+
+
 @dataclass(frozen=True)
 class Strata:
     """What every part of a split should hold in like shares."""
@@ -117,6 +120,26 @@ def thinned(split: Split, strata: Strata, share: float) -> Split:
         chosen = [order[numbers == one][: max(1, round(share * int((numbers == one).sum())))] for one in set(numbers)]
         kept.append(np.sort(np.concatenate(chosen)) if chosen else rows)
     return Split(kept[0], kept[1], split.test, split.seed)
+
+
+def folds(loaded: Loaded, rows: np.ndarray, strata: Strata, count: int, seed: int) -> Folds:
+    """Positions among `rows` to learn from and to judge on, `count` times; each row is judged on once.
+
+    Groups stay together, and examples of one stratum are dealt out evenly. Fewer folds, or none, where a stratum has
+    not enough groups for each fold to learn from it.
+    """
+    groups, first, place = np.unique(loaded.groups[rows], return_index=True, return_inverse=True)
+    numbers = strata.numbers[rows][first]
+    sizes = np.unique(numbers, return_counts=True)[1] if strata.strict else [len(groups)]
+    count = min([count, *sizes])
+    if count < 2:
+        return []
+    order = np.random.default_rng(derive(seed, "folds")).permutation(len(groups))
+    order = order[np.argsort(numbers[order], kind="stable")]
+    dealt = np.empty(len(groups), dtype=np.int64)
+    dealt[order] = np.arange(len(groups)) % count  # like cards, so neighbours in the order go to different folds
+    owner = dealt[place.ravel()]
+    return [(np.flatnonzero(owner != fold), np.flatnonzero(owner == fold)) for fold in range(count)]
 
 
 def to_json(split: Split, loaded: Loaded) -> dict[str, Any]:

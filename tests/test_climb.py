@@ -1,0 +1,229 @@
+"""The ladder: what is tried, in which order, with how many epochs, and what is noted of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_study import encoder as encoder  # a fixture
+from test_study import write_photos
+
+import sterna
+from sterna import climb, files, opening, pace, plan, splitting
+from sterna.climb import Climb
+from sterna.conclusion import Trial
+from sterna.errors import SpecError
+from sterna.pace import Cost
+from sterna.plan import Route, Subject, Words
+from sterna.records import Sealed
+from sterna.settings import Settings
+
+NOTHING = np.zeros(0, dtype=np.int64)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Fake:
+    """Attempts whose routes take so many seconds at a time and never compute anything."""
+
+    def __init__(self, place: Path, clock: Clock, seconds: dict[str, float], failing: tuple[str, ...] = ()) -> None:
+        self.place, self.clock, self.seconds, self.failing = place, clock, seconds, failing
+        self.settings = Settings()
+        self.loaded = SimpleNamespace(crossed=True, table=None)
+        self.ran: list[tuple[str, int]] = []
+        self.said: list[str] = []
+
+    def desk(self, chosen: Route, seed: int) -> str:
+        return chosen.name
+
+    def warn(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def trials(self, routes: list[Route]) -> list[Trial]:
+        (chosen,) = routes
+        self.ran.append((chosen.name, chosen.schedule.epochs))
+        self.clock.now += self.seconds.get(chosen.name, 0.0) * (chosen.schedule.epochs if _moves(chosen) else 1)
+        if chosen.name in self.failing:
+            return []
+        return [Trial(chosen, 0, np.zeros((0, 2)), np.zeros((0, 2)), 0.0, NOTHING, NOTHING, Sealed(NOTHING))]
+
+
+def _moves(route: Route) -> bool:
+    return pace.footing.moves(route)
+
+
+def routes(tune: str = "auto", **more: Any) -> tuple[Route, ...]:
+    words = Words("builtin:glyphs", tune, "", "none", "adamw", "epochs=20", **more)
+    return plan.routes(words, Settings(), Subject("image", "classify"))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(climb, "time", made)
+    return made
+
+
+def climbing(
+    place: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    costs: dict[str, Cost],
+    budget: float = 1000.0,
+    **more: Any,
+) -> tuple[Climb, Fake]:
+    """A ladder whose estimates are given; what takes how long in truth is given by `seconds`."""
+    fake = Fake(place, clock, more.pop("seconds", {}), more.pop("failing", ()))
+    monkeypatch.setattr(pace, "measured", lambda route, at: costs[route.name])
+    return Climb(fake, budget, begun=0.0), fake  # type: ignore[arg-type]
+
+
+COSTS = {"partial": Cost(10, 5), "lp_ft": Cost(10, 20), "scratch": Cost(0, 20)}
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2 m ", 120)])
+def test_a_budget_is_read(written: str, seconds: float) -> None:
+    assert climb.seconds(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["10", "ten minutes", "0s", "-5m", "5d", ""])
+def test_a_budget_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(SpecError, match="a budget is a number above 0 with s, m or h, such as 90s, 10m or 2h, got"):
+        climb.seconds(written)
+
+
+def test_without_a_policy_or_a_method_the_ladder_is_climbed() -> None:
+    names = [one.name for one in routes("")]
+    assert names == ["probe", "partial", "lp_ft", "prototypes", "zero_shot", "scratch", "hog_colour"]
+    assert names == [one.name for one in routes("auto")]
+    assert [one.name for one in routes("", method="prototypes") if not one.floor] == ["prototypes"]
+    assert [one.name for one in routes("full") if not one.floor] == ["full"]
+
+
+def test_the_cheapest_come_first_and_scratch_last(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS)
+    ladder.trials(routes())
+    assert [name for name, _ in fake.ran] == [
+        *("hog_colour", "prototypes", "zero_shot", "probe", "partial", "lp_ft", "scratch")
+    ]
+    assert all(epochs == 20 for _, epochs in fake.ran)
+    assert fake.said == []
+
+
+def test_epochs_are_as_many_as_fit(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, 200.0)
+    ladder.trials(routes())
+    # 170 seconds but for what is kept back; half of them for a rung that is not the last: (85 - 10) / 5 and / 20.
+    assert dict(fake.ran)["partial"] == 15
+    assert dict(fake.ran)["lp_ft"] == 3
+    assert dict(fake.ran)["scratch"] == 8
+
+
+def test_what_does_not_fit_is_left_out_and_said(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, 100.0)
+    found = ladder.trials(routes())
+    tried = {one.route.name for one in found}
+    assert "partial" in tried
+    assert not {"lp_ft"} & tried
+    assert fake.said == [
+        "lp_ft was not tried: it would take about 70 s and 85 s of the budget were left; give more time."
+    ]
+
+
+def test_a_floor_is_tried_whatever_it_takes(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS | {"scratch": Cost(500, 500)}, 100.0)
+    ladder.trials([one for one in routes() if one.name in ("probe", "scratch")])
+    assert fake.ran == [("probe", 20), ("scratch", 1)]
+
+
+def test_it_learns_how_far_off_its_estimates_are(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, 400.0, seconds={"partial": 11.0})
+    ladder.trials(routes())
+    assert dict(fake.ran)["partial"] == 20  # 110 seconds were thought, 220 it took
+    assert ladder.factor == pytest.approx(2.0)
+    assert "lp_ft" not in dict(fake.ran)  # 60 seconds are allowed, and three epochs take twice 70
+
+
+def test_an_interrupted_ladder_goes_on_as_noted(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, 200.0)
+    ladder.trials(routes())
+    clock.now = 5000.0
+    again, later = climbing(tmp_path, clock, monkeypatch, {}, 200.0)  # nothing is estimated a second time
+    again.trials(routes())
+    assert later.ran == fake.ran
+
+
+def test_more_stages_move_only_where_some_have_paid(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS)
+    ladder.stops = True
+    keys = {"prototypes": (0.7, -0.9), "zero_shot": (0.5, -1.0), "probe": (0.8, -0.5), "partial": (0.8, -0.6)}
+    monkeypatch.setattr(
+        ladder, "_told", lambda chosen, tried, took: ladder._learn(chosen, keys.get(chosen.name, (0, 0)))
+    )
+    ladder.trials(routes())
+    assert [name for name, _ in fake.ran] == ["hog_colour", "prototypes", "zero_shot", "probe", "partial", "scratch"]
+    assert fake.said == [
+        "lp_ft was not tried: moving fewer stages was no better on the validation part than moving none; name it with "
+        "--tune to try it."
+    ]
+    keys["partial"] = (0.8, -0.4)
+    better, fake = climbing(tmp_path / "other", clock, monkeypatch, COSTS)
+    better.stops = True
+    monkeypatch.setattr(
+        better, "_told", lambda chosen, tried, took: better._learn(chosen, keys.get(chosen.name, (0, 0)))
+    )
+    better.trials(routes())
+    assert "lp_ft" in dict(fake.ran)
+
+
+def test_what_diverges_is_tried_more_gently(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, failing=("lp_ft",))
+    found = {one.route.name: one.route for one in ladder.trials(routes())}
+    assert "lp_ft" not in found
+    assert found["lp_ft at a tenth of the rate"].optimizer.rate == pytest.approx(routes()[0].optimizer.rate / 10)
+    assert fake.said == ["lp_ft could not be trained, so it is tried again at a tenth of the rate."]
+
+
+def test_a_real_ladder(tmp_path: Path, encoder: str) -> None:
+    """On photos: cheapest rungs first, cross-validated because they are few; every rung in the comparison."""
+    photos = write_photos(tmp_path / "photos", count=10)
+    settings = Settings(budget="60s", page=False, test=0.4)
+    found = sterna.fit(photos, encoder=encoder, out=tmp_path / "run", schedule="epochs=2, batch=8", settings=settings)
+    names = {one.name for one in found.routes}
+    assert {"hog_colour", "prototypes", "probe", "partial", "scratch"} <= names
+    assert ("lp_ft" in names) != any(one.startswith("lp_ft was not tried") for one in found.warnings)
+    noted = files.read_json(tmp_path / "run" / climb.DECIDED)
+    assert [one["route"] for one in noted][:3] == ["hog_colour", "prototypes", "probe"]
+    with np.load(next((tmp_path / "run" / "routes").glob("probe-*")) / "predictions.npz") as kept:
+        assert len(kept["validation"]) == 18  # all but the held-out
+    assert "--budget 60s" in files.read_json(tmp_path / "run" / "plan.json")["command"]
+
+
+def test_folds_judge_each_example_by_a_fit_that_has_not_seen_it(tmp_path: Path, encoder: str) -> None:
+    photos = write_photos(tmp_path / "photos", count=10)
+    common: dict[str, Any] = {"encoder": encoder, "tune": "probe", "schedule": "epochs=2, batch=8"}
+    settings = Settings(folds=3, page=False, test=0.4, mitigate=False)
+    found = sterna.fit(photos, out=tmp_path / "run", settings=settings, **common)
+    with np.load(tmp_path / "run" / "routes" / "probe-0" / "predictions.npz") as kept:
+        answers = kept["validation"]
+    loaded = opening.open_data(str(photos))
+    split = splitting.from_json(files.read_json(tmp_path / "run" / "splits" / "seed0.json"), loaded)
+    both = np.sort([*split.train, *split.validation])
+    assert len(answers) == len(both) == 18
+    right = (answers.argmax(axis=1) == loaded.table.labels[both]).mean()
+    assert found.routes[0].validation["accuracy"] == pytest.approx(right)
