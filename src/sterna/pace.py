@@ -66,7 +66,8 @@ def measured(route: Route, at: Desk) -> Cost:
     folds = len(at.folds)
     again = max(1, folds - 1) + (at.whole is not None)  # a fold of k learns from (k - 1) / k of the examples
     each = [
-        counts[0] * (above[p.cut] + (0.0 if base else read / len(rows))) + counts[1] * above[p.cut] / FORWARD
+        max(1, len(p.rates))  # a soup is trained once for each
+        * (counts[0] * (above[p.cut] + (0.0 if base else read / len(rows))) + counts[1] * above[p.cut] / FORWARD)
         for p, base in zip(phases, lowest, strict=True)
         if p.solver == "descent" and not p.loss
     ]
