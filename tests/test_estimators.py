@@ -227,12 +227,14 @@ def test_an_absent_file(tmp_path: Path) -> None:
         estimators.load(tmp_path / "model.skops")
 
 
-def test_every_trusted_type_is_needed_by_a_floor() -> None:
+def test_every_trusted_type_is_needed() -> None:
     """What nothing uses any more is trusted no longer."""
     tags = np.empty(2, dtype=object)
     tags[:] = [np.array([0, 1]), np.array([1, 0])]
     words = Examples([("in", "Rome"), ("Rome", "is")], tags, np.ones(2, np.float32))
     window = folder.load("shallow", "window")().fit(Given(words, words, ("O", "B"), "tag", 0))
-    models = [window, *(model for model, *_ in FLOORS.values())]
+    points = Examples(np.eye(4), np.array([0, 1, 0, 1]), np.ones(4, np.float32))
+    spread = folder.load("shallow", "label_propagation")().fit(Given(points, points, ("a", "b"), "classify", 0))
+    models = [window, spread, *(model for model, *_ in FLOORS.values())]
     asked = {one for model in models for one in io.get_untrusted_types(data=io.dumps(model))}
     assert asked == set(estimators.TRUSTED)

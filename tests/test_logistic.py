@@ -244,11 +244,12 @@ def test_lengths_that_differ_are_refused() -> None:
         choose([], _slices(features), labels)
 
 
-def test_a_dead_feature_gets_no_weight_however_small_it_is() -> None:
+@pytest.mark.parametrize("size", [1e-33, 1e-9])
+def test_a_dead_feature_gets_no_weight_however_small_it_is(size: float) -> None:
     """Units of 1e-33 beside others of 1 would ask for weights of 1e33, which float32 cannot square."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, 4))
-    features[:, 3] = 1e-33 * rng.normal(size=60)
+    features[:, 3] = size * rng.normal(size=60)
     labels = (features[:, 0] > 0).astype(np.int64)
     assert logistic.is_flat(features.mean(axis=0), features.std(axis=0)).tolist() == [False, False, False, True]
     alone = features[:, :3]

@@ -62,8 +62,9 @@ class Climb:
             self.begun -= max(0.0, self._left - self.decided[-1]["left"])  # what was used before an interruption
 
     def trials(self, routes: Sequence[Route]) -> list[Trial]:
-        """All routes that fit, at all seeds."""
+        """All routes that fit, at all seeds; in the order of the routes, since of equal ones the first is chosen."""
         found: list[Trial] = []
+        places = {one.name: place for place, one in enumerate(routes)}
         rungs = sorted(routes, key=_height)
         for number, chosen in enumerate(rungs):
             floored = any(one.route.floor for one in found)
@@ -75,7 +76,7 @@ class Climb:
             tried = self._tried(_shortened(chosen, epochs))
             found += tried
             self._told(chosen, tried, time.monotonic() - begin)
-        return found
+        return sorted(found, key=lambda one: (one.seed, places.get(one.route.name, len(places))))
 
     @property
     def _left(self) -> float:

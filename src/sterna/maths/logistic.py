@@ -220,10 +220,10 @@ def _scaling(features: Slices, n: int) -> _Scaling:
 def is_flat(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """(d,) bool: features that say nothing, being rounding beside their own mean, or next to nothing beside the others.
 
-    The second are dead units of a network, of 1e-33 where others are of 1: scaled up they would ask for weights beyond
-    what float32 can square.
+    The second are dead units of a network, of 1e-33 or 1e-9 where others are of 1: scaled up they ask for weights that
+    float32 cannot square, or that blow up as soon as what lies below them moves.
     """
-    return np.asarray(deviation <= np.maximum(1e-6 * np.abs(mean), 1e-10 * deviation.max(initial=0.0)))
+    return np.asarray(deviation <= np.maximum(1e-6 * np.abs(mean), 1e-6 * deviation.max(initial=0.0)))
 
 
 def _design(features: Slices, scaling: _Scaling, n: int, memory: int) -> _Design:
