@@ -35,7 +35,7 @@ def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, 
     Raises `SpecError` for anything that cannot be understood, before any computation.
     """
     rows = subject.modality in ("row", "vector")
-    if rows and (words.loss or words.tune):
+    if rows and (words.loss or words.tune not in ("", AUTO)):
         raise SpecError(
             f"{subject.modality} data are adapted by methods on features, got a --loss or --tune; type --method auto."
         )
@@ -77,7 +77,8 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
     own = folder.load("tasks", subject.task)().loss
     written = ", ".join(f"{own} + {one}" for one in LOSSES) if words.loss == AUTO else words.loss
     objectives = wording.alternatives("losses", written)
-    tunes = [one for (one,) in wording.alternatives("tune", words.tune or TUNE, single=True)]
+    policies = TUNE if words.tune in ("", AUTO) else words.tune
+    tunes = [one for (one,) in wording.alternatives("tune", policies, single=True)]
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     found: dict[tuple[Any, ...], Route] = {}
     for encoder, tune, loss in itertools.product(encoders, tunes, objectives):

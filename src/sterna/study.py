@@ -75,8 +75,8 @@ def fit(
             paths or of rows, a CoNLL file, an .npz file, or `sklearn:digits`.
         encoder: `"timm:resnet50.a1_in1k"`, `"hf:bert-base-uncased"`, `"sentence:NAME"`, `"local:FOLDER"`, several
             separated by commas, or a list. Tables of rows need none.
-        tune: which weights move; alternatives separated by commas, each becomes a route. "probe, partial" where
-            neither this nor `method` is given.
+        tune: which weights move; alternatives separated by commas, each becomes a route. "auto", also where neither
+            this nor `method` is given, climbs a ladder of them within `settings="budget=10m"`; see `sterna.climb`.
         loss: what they are asked for; a sum, alternatives separated by commas. By default what the task names.
         method: methods on features, without training of stages: "prototypes, zero_shot".
         augment: augmentations of training examples, a sum.
