@@ -1,5 +1,6 @@
 """Where tests find real data and real weights; they skip with a reason where these are absent."""
 
+import importlib
 import os
 import signal
 from collections.abc import Iterator
@@ -38,6 +39,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STERNA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Intervals of figures from 200 resamples instead of 2,000, which take as long as a small fit.
+
+    For tests of whole runs that are not about the width of an interval: `pytestmark` names it.
+    """
+    measure = importlib.import_module("sterna.score").measure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(measure.__kwdefaults__, "draws", 200)
         yield
 
 

@@ -394,11 +394,16 @@ def test_a_soup_whose_choices_are_settled_is_the_mean_of_the_fits_that_were_take
         assert torch.allclose(value.double(), mean, atol=1e-7), name
 
 
+@cache
+def undisturbed(tune, written):
+    return trained(tune, written=written)
+
+
 @pytest.mark.parametrize("stop", [2, 4, 6])
 def test_an_interrupted_soup_ends_with_the_bits_of_an_undisturbed_one(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     tune, written = "soup(rates=[1, 3], rate=1)", "epochs=3, batch=8, patience=9"
-    straight, one, _ = trained(tune, written=written)
+    straight, one, _ = undisturbed(tune, written)
     told = []
 
     def interrupting(progress):

@@ -201,6 +201,6 @@ def test_the_same_rows_give_the_same_bits_and_the_file_keeps_them(tmp_path: Path
 def test_it_is_a_floor_on_rows() -> None:
     assert folder.resolve("shallow", "boosting(rate=0.1, leaves=31)") == (Boosting(rate=0.1, leaves=31),)
     assert (Boosting.takes, Boosting.pretrained) == ("row", False)
-    assert Boosting.tasks == ("classify", "multilabel", "regress")
+    assert Boosting.tasks == ("classify", "multilabel", "regress", "several")
     with pytest.raises(SpecError, match=r"leaves of boosting must be in \[2, 1024\], got 1"):
         folder.resolve("shallow", "boosting(leaves=1)")

@@ -23,6 +23,8 @@ from sterna.outcomes import Score
 from sterna.report import campaign as page
 from sterna.watching import Watch
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -356,6 +358,7 @@ FILE = f"""
 encoder = "builtin:glyphs"
 floors = "classical"
 page = false
+refit = 0
 seeds = 2
 test = 0.4
 schedule = "epochs=2"

@@ -19,6 +19,8 @@ from sterna.records import Columns
 from sterna.settings import Settings
 from sterna.watching import Watch
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 PLACES = ("north", "south", "west")
 HOSPITALS = {"cleveland": 303, "hungarian": 294, "switzerland": 123, "va": 200}
 
@@ -69,6 +71,7 @@ SOURCES = """
 label = "ill"
 test = 0.8
 page = false
+refit = 0
 source_weight = 1
 
 [[data]]
@@ -103,7 +106,7 @@ def helped(folder: Path) -> contest.Contest:
 
 def test_rows_with_a_source_are_what_fit_makes_of_them(helped: contest.Contest, folder: Path) -> None:
     """`sterna.fit`, asked for nothing but the source, is the oracle."""
-    settings = {"test": 0.8, "page": False, "mitigate": False, "source_weight": 1}
+    settings = {"test": 0.8, "page": False, "mitigate": False, "refit": 0, "source_weight": 1}
     made = {
         "north": sterna.fit(
             folder / "all.csv",
@@ -172,6 +175,7 @@ TARGETS = """
 label = "ill"
 seeds = 2
 page = false
+refit = 0
 
 [[data]]
 name = "west"
@@ -232,6 +236,7 @@ def test_a_network_adapts_beside_methods_on_features(tmp_path: Path) -> None:
         loss = "cross_entropy + mcc"
         schedule = "epochs=1"
         page = false
+        refit = 0
         [[data]]
         path = "clear"
         target = "noisy"

@@ -235,6 +235,7 @@ def test_every_trusted_type_is_needed() -> None:
     window = folder.load("shallow", "window")().fit(Given(words, words, ("O", "B"), "tag", 0))
     points = Examples(np.eye(4), np.array([0, 1, 0, 1]), np.ones(4, np.float32))
     spread = folder.load("shallow", "label_propagation")().fit(Given(points, points, ("a", "b"), "classify", 0))
-    models = [window, spread, *(model for model, *_ in FLOORS.values())]
+    each = estimators.PerTask([window], [2])  # of several tasks
+    models = [window, spread, each, *(model for model, *_ in FLOORS.values())]
     asked = {one for model in models for one in io.get_untrusted_types(data=io.dumps(model))}
     assert asked == set(estimators.TRUSTED)

@@ -5,12 +5,11 @@ import dataclasses
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import standins_text
+import terminal
 import timm
 import torch
 import transformers
@@ -22,6 +21,8 @@ from scipy.io import savemat
 import sterna
 from sterna import descent, extraction, opening, sequences
 from sterna.errors import DataError, EncoderError
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 BREEDS = ("n02085620-Chihuahua", "n02099601-golden_retriever", "n02110185-Siberian_husky")
 
@@ -60,8 +61,7 @@ def listed(names):
 
 
 def run(script, *words, cwd):
-    command = [sys.executable, str(ROOT / "examples" / script), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return terminal.script(ROOT / "examples" / script, *map(str, words), cwd=cwd)
 
 
 def test_stanford_dogs(tmp_path, encoder):

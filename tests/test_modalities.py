@@ -6,8 +6,6 @@ import ast
 import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import standins_text
+import terminal
 import torch
 import transformers
 from conftest import ROOT
@@ -27,6 +26,8 @@ from sterna.contracts import Examples, Given
 from sterna.records import Columns
 from sterna.result import Result
 from sterna.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 GOOD = ("delight", "actors", "scene", "theatre")
 BAD = ("dull", "nobody", "awake", "boycott")
@@ -176,7 +177,7 @@ def test_a_model_of_texts_opens_without_sterna(reviews: Path) -> None:
 def test_a_table_of_new_texts_is_predicted_from_the_command_line(reviews: Path, tmp_path: Path) -> None:
     table = write(tmp_path / "new.csv", ("review",), [(text,) for text in NEW])
     words = ("predict", str(reviews / "model"), str(table), "--out", str(tmp_path / "answers.csv"))
-    done = subprocess.run([sys.executable, "-m", "sterna", *words], capture_output=True, text=True, check=False)
+    done = terminal.sterna(*words)
     assert done.returncode == 0, done.stderr
     assert [line["prediction"] for line in lines(tmp_path / "answers.csv")] == ["good", "bad"]
 
@@ -295,7 +296,7 @@ def test_a_hospital_learns_from_another(patients: Path, tmp_path: Path) -> None:
 def test_the_same_hospital_from_the_command_line(patients: Path, tmp_path: Path) -> None:
     words = ("fit", str(patients), "--label", "disease", "--domain", "hospital", "--target-domain", "south")
     more = ("--test", "0.4", "--out", str(tmp_path / "run"))
-    done = subprocess.run([sys.executable, "-m", "sterna", *words, *more], capture_output=True, text=True, check=False)
+    done = terminal.sterna(*words, *more)
     assert done.returncode == 0, done.stderr
     assert "50 examples of the domain south, 80 of all others." in done.stdout
     assert recorded(tmp_path / "run")["verdict"]["sentence"] in done.stdout

@@ -54,6 +54,11 @@ def test_a_moving_network_reads_its_items_in_every_epoch(at: Desk) -> None:
     assert found.epoch == pytest.approx(12 * (0.1 + 0.1) + 6 * 0.1 / pace.FORWARD)
 
 
+def test_measuring_gradients_costs_steps_of_its_own(at: Desk) -> None:
+    found = pace.measured(route("surgical"), at)
+    assert found.epoch == pytest.approx((12 + 12) * (0.1 + 0.1) + 6 * 0.1 / pace.FORWARD)
+
+
 def test_moving_stages_on_stored_activations_cost_their_steps_alone(at: Desk) -> None:
     found = pace.measured(route("partial(stages=1)"), at)
     assert found.epoch == pytest.approx(12 * 0.1 + 6 * 0.1 / pace.FORWARD)

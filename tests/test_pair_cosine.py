@@ -96,13 +96,14 @@ RESNET = (9_536, 215_808, 1_219_584, 7_098_368, 14_964_736, 0)
 
 @pytest.mark.parametrize(
     ("written", "cut", "steps"),
-    [("contrastive", 0, 20), ("contrastive(steps=7)", 0, 7), ("contrastive(stages=1)", 4, 20)],
+    [("contrastive", 0, 100), ("contrastive(steps=7)", 0, 7), ("contrastive(stages=1)", 4, 100)],
 )
 def test_contrastive_moves_the_features_and_then_fits_the_head(written: str, cut: int, steps: int) -> None:
     (policy,) = folder.resolve("tune", written)
     moved, head = policy.plan(RESNET)
     assert (moved.name, moved.cut, moved.solver) == ("contrastive", cut, "descent")
-    assert (moved.loss, moved.steps, moved.rate, moved.layer_decay) == ("pair_cosine", steps, 2.0, 1.0)
+    assert (moved.loss, moved.steps, moved.epochs) == ("pair_cosine", steps, 40)
+    assert (moved.rate, moved.layer_decay) == (1.0, 1.0)
     assert (head.name, head.cut, head.solver, head.loss, head.steps) == ("head", 6, "logistic", "", None)
     (loss,) = folder.resolve("losses", moved.loss)
     assert policy.tasks == loss.tasks == ("classify",)

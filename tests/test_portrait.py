@@ -144,6 +144,25 @@ def test_the_same_run_gives_the_same_bytes(made, run):
     assert again == made
 
 
+@pytest.fixture(scope="module")
+def opinions():
+    """What `confident.judged` gave, by what it was given: most of the time of a portrait."""
+    return {}
+
+
+@pytest.fixture
+def judged_once(monkeypatch, opinions):
+    """For tests of something else than doubtful labels: the same features and labels are judged once."""
+    real = confident.judged
+
+    def judged(*given, **more):
+        words = (*given, *more.items())
+        key = tuple(one.tobytes() if isinstance(one, np.ndarray) else repr(one) for one in words)
+        return opinions[key] if key in opinions else opinions.setdefault(key, real(*given, **more))
+
+    monkeypatch.setattr(portrait.confident, "judged", judged)
+
+
 def test_flipped_labels_are_among_the_suspects(run):
     labels = run.table.labels.copy()
     flipped = np.arange(5, 245, 24)
@@ -158,7 +177,7 @@ def test_flipped_labels_are_among_the_suspects(run):
     assert named[311] in names, "held-out labels are judged too"
 
 
-def test_without_room_pictures_are_left_out(run, monkeypatch):
+def test_without_room_pictures_are_left_out(run, judged_once, monkeypatch):
     monkeypatch.setattr(gallery, "ROOM", 20_000)
     found = portrait.gathered(run)
     pictures = [one["picture"] for one in found["items"] if one["picture"]] + [
@@ -168,7 +187,7 @@ def test_without_room_pictures_are_left_out(run, monkeypatch):
     assert sum(map(len, pictures)) <= 20_000
 
 
-def test_a_probe_has_one_map_and_nothing_moved(run):
+def test_a_probe_has_one_map_and_nothing_moved(run, judged_once):
     probe = run.encoder.network.with_head(10, {}).eval()
     found = portrait.gathered(dataclasses.replace(run, network=probe))
     assert found["map"]["after"] is None
@@ -192,13 +211,13 @@ def test_what_has_no_network_leaves_out_the_rest(run):
     assert any("what ships has no network" in note["sentence"] for note in found["notes"])
 
 
-def test_an_estimator_is_shown_on_the_map_of_a_pretrained_encoder(run):
+def test_an_estimator_is_shown_on_the_map_of_a_pretrained_encoder(run, judged_once):
     found = portrait.gathered(dataclasses.replace(run, network=None))
     assert KEYS - set(found) == {"stages", "attention"}
     assert found["map"]["after"] is None
 
 
-def test_source_items_lie_on_the_map_under_the_classes_of_the_target(run):
+def test_source_items_lie_on_the_map_under_the_classes_of_the_target(run, judged_once):
     classes = (*run.table.classes[5:], "something else")
     labels = np.array([0, 1, 5] * 60)
     source = Table(run.table.items, run.table.rows[:180], labels, classes)

@@ -29,6 +29,8 @@ from sterna.records import Columns
 from sterna.report import answer, curves, material, numbers, reliability, several, tagged, values
 from sterna.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -306,7 +308,8 @@ def test_every_option_survives_the_command(monkeypatch: pytest.MonkeyPatch) -> N
     columns = Columns(("one", "other"), ("a b", "c"), "film", "hospital", "multilabel")
     given = {"encoder": ["hf:x", "local:y z"], "tune": "probe, full", "method": "", "loss": "cross_entropy(weight=1)",
              "augment": "flip + mixup", "optimizer": "sgd(rate=0.1)", "schedule": "epochs=3", "source": "other.csv",
-             "target": "tar get", "labels": "few.csv", "unlabelled": "more", "teacher": "runs/big/model"}  # fmt: skip
+             "target": "tar get", "labels": "few.csv", "unlabelled": "more", "beside": "else.csv:x",
+             "teacher": "runs/big/model"}  # fmt: skip
     line = command.written("it's data.csv", given, columns, settings)
     asked: list[Any] = []
     monkeypatch.setattr(cli, "_fit", lambda *found: asked.append(found))

@@ -26,6 +26,8 @@ from sterna.report import domains, material
 
 __all__ = ["encoder", "photos"]  # fixtures
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 MEASURED = ("routes", "floors", "confusion", "wrong", "reliability", "places")  # sections
 
 

@@ -23,6 +23,8 @@ from sterna.settings import Settings
 from sterna.sizes import Sizes
 from sterna.store import Store
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 FEW = Sizes(permutations=8, draws=8)
 
 
@@ -264,20 +266,21 @@ def test_tags_and_several_labels_are_refused(tmp_path) -> None:
         shortlist.rank(tmp_path / "words.conll", encoder="hf:a,hf:b")
 
 
-def test_brief_fine_tuning_halves_the_shortlist_and_says_what_it_changed(zoo, digits, store, tmp_path) -> None:
+def test_brief_fine_tuning_halves_the_shortlist_and_says_what_it_changed(zoo, store, tmp_path) -> None:
     both = [f"local:{zoo}/shuffled", f"local:{zoo}/glyphs"]
-    asking = {"encoder": both, "out": tmp_path, "store": store, "sizes": FEW, "confirm": True}
-    got = shortlist.rank(digits[1], **asking)
+    few = arrays(tmp_path / "few.npz", range(4), 25)
+    asking = {"encoder": both, "out": tmp_path / "r", "store": store, "sizes": FEW, "confirm": True}
+    got = shortlist.rank(few, **asking)
     assert got.picked == both[1]
     assert [one.epochs for one in got.rounds] == [1]
     assert set(got.rounds[0].figures) == set(both)
     assert got.sentences[-1].startswith("Brief fine-tuning (1 epochs of partial, half of the candidates going on) conf")
-    assert ranked.load(tmp_path) == got
-    assert len(list((tmp_path / "confirm").glob("*/result.json"))) == 2
+    assert ranked.load(tmp_path / "r") == got
+    assert len(list((tmp_path / "r" / "confirm").glob("*/result.json"))) == 2
     began = study.Study.run
     try:
         study.Study.run = None  # finished runs are read back
-        assert shortlist.rank(digits[1], **asking) == got
+        assert shortlist.rank(few, **asking) == got
     finally:
         study.Study.run = began
 

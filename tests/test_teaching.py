@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import sterna
@@ -22,6 +23,8 @@ from sterna.records import Encoder, Table, Teacher
 from sterna.result import Result, load
 from sterna.settings import Settings
 from sterna.store import Store
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 CHEAP: dict[str, Any] = {"floors": "scratch", "mitigate": False, "page": False, "refit": 0}
 
@@ -177,10 +180,18 @@ def test_nobody_has_asked_the_teacher_about_mixtures() -> None:
 # the whole way
 
 
+def digits(place: Path) -> Path:
+    """The first 600 real digits, as arrays."""
+    found = load_digits()
+    if not (place / "digits.npz").exists():
+        np.savez(place / "digits.npz", images=found.images[:600], labels=found.target[:600])
+    return place / "digits.npz"
+
+
 def fitted(out: Path, settings: Settings | None = None, **words: Any) -> Result:
     settings = settings or Settings(shots=8, **CHEAP)
     given = {"tune": "partial(stages=1)", "schedule": "epochs=2", **words}
-    return sterna.fit("sklearn:digits", encoder="builtin:glyphs", out=out, settings=settings, **given)
+    return sterna.fit(digits(out.parent), encoder="builtin:glyphs", out=out, settings=settings, **given)
 
 
 @pytest.fixture(scope="module")

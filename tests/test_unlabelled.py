@@ -33,6 +33,8 @@ from sterna.settings import Settings
 from sterna.shallow.label_propagation import LabelPropagation
 from sterna.watching import Watch
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 HUES = ("daisy", "rose", "tulip")
 STRONG = "cross_entropy + fixmatch(threshold=0.4, ratio=2, strong='flip + noise')"
 

@@ -17,6 +17,8 @@ from sterna.store import Store
 from sterna.valuing import Selection
 from sterna.weighing import Wanted
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 WRONG = 0.5  # share of the source's labels
 
 
@@ -44,8 +46,8 @@ def table(place: Path, values: np.ndarray, labels: np.ndarray) -> Path:
 def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
     """A target, a source half of whose labels are wrong, and which those are."""
     place = tmp_path_factory.mktemp("domains")
-    values, labels, turned = rows(500, 1, WRONG)
-    target = rows(400, 0)
+    values, labels, turned = rows(300, 1, WRONG)
+    target = rows(300, 0)
     return table(place / "target.csv", *target[:2]), table(place / "source.csv", values, labels), turned
 
 
@@ -77,8 +79,10 @@ def test_weights_that_speak_of_few_examples_leave_the_route_out(domains, tmp_pat
 
 def test_a_run_says_if_choosing_helped(domains, tmp_path):
     target, source, _ = domains
-    settings = Settings(shots=15, source_weight=1.0, source_select="best:0.5", seeds=2, mitigate=False, page=False)
-    found = sterna.fit(str(target), source=str(source), settings=settings, out=tmp_path / "run", store=Store(tmp_path))
+    chosen = {"shots": 15, "source_weight": 1.0, "source_select": "best:0.5", "seeds": 2}
+    settings = Settings(**chosen, mitigate=False, page=False, refit=0)
+    places = {"source": str(source), "out": tmp_path / "run", "store": Store(tmp_path)}
+    found = sterna.fit(str(target), settings=settings, **places)
     whole, best = "linear with the source", "linear with the source from best:0.5:gradient"
     accuracy = {one.name: one.metrics["accuracy"].value for one in found.routes if one.seed == 0}
     assert accuracy[best] > accuracy[whole] + 0.05

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sterna import estimators
 from sterna.contracts import Examples, Given
 from sterna.errors import TrainingError
+from sterna.shallow import window
 from sterna.shallow.window import Look, Window, shape
 
 CLASSES = ("O", "B-place", "B-person")
@@ -30,6 +31,12 @@ def examples(count: int, seed: int) -> Examples:
 
 def given(count: int = 40, checked: int = 10) -> Given:
     return Given(examples(count, 0), examples(checked, 1), CLASSES, "tag", 0)
+
+
+@pytest.fixture(autouse=True)
+def _few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for a few dozen words; 2^18 would be a million weights for each fit and its oracle."""
+    monkeypatch.setattr(window, "PLACES", 2**13)
 
 
 @pytest.mark.parametrize(("word", "seen"), [("Berlin", "Xx"), ("USA", "X"), ("2009", "d"), ("iPhone-7", "xXx-d")])

@@ -62,7 +62,7 @@ class Attempts:
     @functools.cached_property
     def task(self) -> Task:
         """What a label of these data is."""
-        made: Task = folder.load("tasks", self.loaded.table.task)()
+        made: Task = folder.task(self.loaded.table.task, self.loaded.table.classes)
         return made
 
     def trials(self, routes: Sequence[Route], share: float = 1.0) -> list[Trial]:

@@ -278,7 +278,7 @@ def _verdicts(result: Result, loaded: Loaded, place: Path, margin: float) -> dic
     `conclusion.conclude`. What ships is decided by then, and is not touched.
     """
     table = loaded.table
-    task: Task = folder.load("tasks", table.task)()
+    task: Task = folder.task(table.task, table.classes)
     claim = Claim(task.primary(table.classes), task.gain, "log loss" if "log_loss" in task.metrics else "error")
     seeds = sorted({one.seed for one in result.routes})
     splits = {
@@ -349,7 +349,7 @@ def _entry(
                 cells.append(_cell(name, found[route], result.verdict.figure, seeds, judged[where].get(route)))
         runs[where.relative_to(place).as_posix()] = tuple(fit.named().values())
     first = next(result for _, result in results.values())
-    task: Task = folder.load("tasks", first.task)()
+    task: Task = folder.task(first.task, tuple(first.data["classes"]))
     figure = first.verdict.figure
     best = next((one for one in summaries(first.routes) if one.name == first.verdict.floor), None)
     floor = best.metrics.get(figure) if best else None

@@ -32,6 +32,9 @@ ANSWERS = {
     "classify": "Tells apart {count} classes: {names}.",
     "multilabel": "Says which of {count} labels an item has, each for itself: {names}.",
     "regress": "Predicts {names}, as numbers in the units of the labels.",
+    "several": "Answers several tasks by {count} outputs, in this order: {names}. Those named TASK: CLASS are the "
+    "classes of one task, to be taken through a softmax of their own; one with a single name is a number. It is one "
+    "linear head, and a library that opens this folder sees {count} outputs and knows nothing of tasks.",
     "tag": "Gives each word one of {count} tags: {names}.",
 }
 PARTS = {"train": "training", "validation": "validation of the source", "test": "target"}  # of an adaptation
@@ -108,6 +111,7 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
         "",
         result.verdict.sentence,
         "",
+        *([_escaped(result.sharing.sentence), ""] if result.sharing else []),
         *_table(result),
         "",
         "## Limits",
@@ -127,6 +131,12 @@ def _table(result: Result) -> list[str]:
     rows = [
         f"| {in_words(name)} | {one.value:.4f} | {one.low:.4f} to {one.high:.4f} |"
         for name, one in _figures(result).items()
+    ]
+    rows += [
+        f"| {_escaped(one.task)}: {in_words(name)} | {score.value:.4f} | {score.low:.4f} to {score.high:.4f} |"
+        for one in (result.sharing.tasks if result.sharing else ())
+        if one.route == result.shipped
+        for name, score in one.shared.items()
     ]
     seeds = len({one.seed for one in result.routes})
     over = f", means over {seeds} seeds" if seeds > 1 else ""

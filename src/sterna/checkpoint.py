@@ -45,12 +45,18 @@ class State:
     scores: list[list[float]] = field(default_factory=list)  # of each: figure, minus log loss, epochs
     added: dict[str, Tensor] = field(default_factory=dict)  # the weights of an adapter, alone, after it was merged
     config: str = ""  # its configuration, as JSON
+    rate: float = 0.0  # what a range test found for the phase; 0: not asked for, or not yet
+    pieces: int = 1  # into which each batch of the phase is cut because memory was short
+    relative: list[float] = field(default_factory=list)  # of each stage, smoothed over the epochs of the phase
+    norms: list[float] = field(default_factory=list)  # of each stage's gradients of the last epoch, added up
+    frozen: int = 0  # stages that have been frozen while the phase ran, those below it included
 
     def next_phase(self, choice: Sequence[float]) -> None:
         """Close the phase under way; the optimizer's state stays for the weights that go on."""
         self.choices.append(list(choice))
         self.phase += 1
         self.start, self.started, self.members, self.scores = {}, {}, [], []
+        self.rate, self.pieces = 0.0, 1
         self._begin()
 
     def next_member(self, weights: dict[str, Tensor]) -> None:
@@ -62,6 +68,7 @@ class State:
     def _begin(self) -> None:
         self.epoch, self.waited, self.best_epoch = 0, 0, 0
         self.best, self.best_weights, self.average = None, {}, {}
+        self.relative, self.norms, self.frozen = [], [], 0
 
 
 def save(place: Path, state: State, fingerprint: str) -> None:

@@ -87,12 +87,13 @@ def fit(
     ] = "",
     labels: Annotated[str, typer.Option(help="some labelled examples of the target, as data")] = "",
     unlabelled: Annotated[str, typer.Option(help="more items without labels, for losses that learn from them")] = "",
+    beside: Annotated[str, typer.Option(help="other labelled data, FILE:COLUMN, learnt together with DATA")] = "",
     teacher: Annotated[str, typer.Option(help="model folder or encoder to learn from, as distill does")] = "",
     text: Annotated[str, typer.Option(help="column of texts; two, separated by a comma, for pairs")] = "",
     label: Annotated[str, typer.Option(help="column of labels; several, separated by commas, for several values")] = "",
     group: Annotated[str, typer.Option(help="column of groups; a group stays in one part of the split")] = "",
     domain: Annotated[str, typer.Option(help="column of domains: hospital, speaker, year")] = "",
-    task: Annotated[str, typer.Option(help="classify, multilabel, regress or tag; default by looking")] = "",
+    task: Annotated[str, typer.Option(help="classify, multilabel, regress, tag; several or COLUMN=TASK")] = "",
     output: Annotated[str | None, typer.Option("--out", help="folder of the run; default runs/NAME")] = None,
     *,
     settings: Settings,
@@ -106,7 +107,7 @@ def fit(
         "augment": augment,
     }
     words |= {"optimizer": optimizer, "schedule": schedule, "source": source, "target": target, "labels": labels}
-    words |= {"unlabelled": unlabelled, "teacher": teacher}
+    words |= {"unlabelled": unlabelled, "beside": beside, "teacher": teacher}
     columns = Columns(_listed(text), _listed(label), group, domain, task)
     _fit(data, words, output, settings, columns)
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sterna import descent
 from sterna.contracts import Feed, Task
-from sterna.feeds import PreparedFeed, RunFeed, StoredFeed
+from sterna.feeds import PreparedFeed, RunFeed, StoredFeed, kept
 from sterna.network import Network
 from sterna.plan import Route
 from sterna.recipe import Parts, Progress
@@ -23,6 +24,7 @@ from sterna.store import Activations, Store
 CHUNK = 1024  # rows of features read at a time
 LAST = "last.pt"  # the checkpoint of the last fit, beside that of the first
 LONG = 32  # items of unequal length run at a time, of which each may be long
+KEPT = 0.1  # of the machine's memory that the outputs of stages may take which froze while a phase ran
 
 View = tuple[int, Augment | None]  # a number and what is done to the items; 0 is the clean view
 
@@ -89,7 +91,7 @@ class Tables:
     augment: Augment
     stored: dict[tuple[int, int, int], Activations] = field(default_factory=dict)  # by items, cut and view
     views: int = 0
-    bases: dict[Phase, int] = field(default_factory=dict)  # the lowest cut so far; what lies above has moved
+    bases: dict[str, int] = field(default_factory=dict)  # by phase, the lowest cut so far; what lies above has moved
     twin: Tables | None = None  # of unlabelled examples, where these have statistics of their own
     strong: Tables | None = None  # of unlabelled examples, strongly augmented
     every: bool = False  # whether the augmentation acts at every cut, and is never left out to save time
@@ -98,7 +100,7 @@ class Tables:
         """Have the store compute every frozen cut of the route in one forward pass over the data."""
         desk = self.desk
         lowest = itertools.accumulate((phase.cut for phase in phases), min)
-        self.bases = dict(zip(phases, lowest, strict=True))
+        self.bases = {phase.name: base for phase, base in zip(phases, lowest, strict=True)}
         wanted = sorted(set(self.bases.values()))
         if not self.route.pretrained or self.network.depth == 0:
             wanted = [cut for cut in wanted if cut == 0]
@@ -174,10 +176,25 @@ class Tables:
 
     def _moved(self, phase: Phase, table: Table, training: bool) -> Feed:
         """The inputs of one table at the cut of a phase."""
-        base = self.bases[phase]
+        base = self.bases[phase.name]
         feed = self.feed(base, table, training)
-        # Stages above `base` have moved in an earlier phase: what is stored of them is no longer true.
-        return feed if base == phase.cut else RunFeed(feed, _Frozen(self.network, base, phase.cut))
+        if base == phase.cut:
+            return feed
+        # Stages above `base` have moved in an earlier phase, or in this one: what is stored of them is no longer true.
+        stages = _Frozen(self.network, base, phase.cut)
+        if not phase.freezing:
+            return RunFeed(feed, stages)
+        if training and (self.augment.mix or (self.augment.single and not feed.views)):
+            self._say("inputs differ from epoch to epoch, so stages that freeze are run anew in each; none are stored.")
+            return RunFeed(feed, stages)
+        found = kept(feed, stages, LONG, int(KEPT * descent.memory(torch.device("cpu"))))
+        if found is None:
+            self._say("what stages that froze give takes too much memory, so they are run anew in each epoch.")
+        return found or RunFeed(feed, stages)
+
+    def _say(self, note: str) -> None:
+        if note not in self.desk.notes:
+            self.desk.notes.append(note)
 
     def feed(self, cut: int, table: Table, training: bool) -> Feed:
         """The inputs of one table at a cut under which nothing has moved."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sterna import estimators, footing
+from sterna import estimators, footing, gathering
 from sterna.contracts import Examples, Given
 from sterna.desk import Desk, features, ones
 from sterna.errors import DataError, TrainingError
+from sterna.maths import blocks
 from sterna.plan import Route
 from sterna.records import Encoder, Table
 from sterna.rows import Standardised
@@ -27,19 +28,41 @@ class Estimated:
 
 
 @dataclass(frozen=True)
+class Each:
+    """A method with the choices that it has made for each of several tasks."""
+
+    methods: tuple[Any, ...]
+
+    @property
+    def takes(self) -> str:
+        """What it learns from."""
+        return str(self.methods[0].takes)
+
+
+def settled(method: Any, model: Any) -> Any:
+    """A method that chooses no more what it has chosen for `model`."""
+    if not hasattr(method, "settled"):
+        return method
+    if isinstance(model, estimators.PerTask):
+        return Each(tuple(method.settled(part) for part in model.parts))
+    return method.settled(model)
+
+
+@dataclass(frozen=True)
 class Points:
-    """Items as points: features of a frozen encoder, else standardised columns."""
+    """Items as points: features of a frozen encoder or of all its stages, else standardised columns."""
 
     desk: Desk
     encoder: Encoder | None
     encoding: Standardised | None  # fitted to the training part
 
     @classmethod
-    def at(cls, desk: Desk) -> Points:
-        """Those of a desk."""
+    def at(cls, desk: Desk, stages: bool = False) -> Points:
+        """Those of a desk; with `stages`, what all stages of its encoder give."""
         target = desk.training.target
         if desk.encoder is not None:
-            return cls(desk, footing.fitted(desk.encoder, target), None)
+            encoder = footing.fitted(desk.encoder, target)
+            return cls(desk, gathering.gathered(encoder, target.items) if stages else encoder, None)
         return cls(desk, None, Standardised(getattr(target.items, "columns", ())).fit(items(target)))
 
     def __call__(self, table: Table) -> np.ndarray:
@@ -52,7 +75,7 @@ class Points:
 
 def pointed(route: Route, desk: Desk) -> Estimated:
     """An estimator of points. Raises `TrainingError` for what it cannot learn from."""
-    training, points = desk.training, Points.at(desk)
+    training, points = desk.training, Points.at(desk, getattr(route.tune, "takes", "") == "stages")
     others = None if training.unlabelled is None else points(training.unlabelled)
     encoding = points.encoding
     try:
@@ -64,18 +87,41 @@ def pointed(route: Route, desk: Desk) -> Estimated:
     def answer(table: Table) -> np.ndarray:
         return estimators.answers(found, list(points(table)), task, count)
 
-    return Estimated(found if encoding is None else estimators.behind(encoding, found), answer, tuple(found.notes))
+    model = found if encoding is None else estimators.behind(encoding, found)
+    return Estimated(model, answer, tuple(getattr(found, "notes", ())))
 
 
 def raw(route: Route, desk: Desk) -> Estimated:
-    """An estimator of raw items."""
+    """An estimator of raw items; of several tasks one for each."""
     task, count = desk.training.target.task, len(desk.training.classes)
-    model = route.tune.fit(given(desk, items))
+    whole = given(desk, items)
+    model = _per_task(route.tune, whole) if task == "several" else route.tune.fit(whole)
 
     def answer(table: Table) -> np.ndarray:
         return estimators.answers(model, items(table), task, count)
 
     return Estimated(model, answer)
+
+
+def _per_task(method: Any, whole: Given) -> estimators.PerTask:
+    """An estimator for each of several tasks, fitted to the items that are labelled for it.
+
+    Raises `TrainingError` for a task without a label to learn from.
+    """
+    found, parts = [], blocks.blocks(whole.classes)
+    each = method.methods if isinstance(method, Each) else (method,) * len(parts)
+    for place, block in enumerate(parts):
+        target, validation = (_labelled(part, place, block) for part in (whole.target, whole.validation))
+        if not len(target.labels):
+            raise TrainingError(f"no training example has a label for {block.name}; add some, or leave it out.")
+        own = replace(whole, target=target, validation=validation, classes=block.names, task=block.task)
+        found.append(each[place].fit(own))
+    return estimators.PerTask(found, [len(block.classes) for block in parts])
+
+
+def _labelled(part: Examples, place: int, block: blocks.Block) -> Examples:
+    rows, labels = blocks.own(part.labels, place, block)
+    return Examples([part.inputs[row] for row in rows.tolist()], labels, part.weights[rows])
 
 
 def given(

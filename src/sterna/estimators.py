@@ -29,6 +29,7 @@ TRUSTED = (
     "sklearn.utils.validation.check_array",
     "sterna.estimators.Affine",
     "sterna.estimators.OneEach",
+    "sterna.estimators.PerTask",
     "sterna.records.Column",
     "sterna.rows.Category",
     "sterna.rows.Coded",
@@ -113,6 +114,34 @@ class OneEach(BaseEstimator):
         return np.column_stack([_spread(part.predict_proba(features), part.classes_, 2)[:, 1] for part in self.parts])
 
 
+class PerTask(BaseEstimator):
+    """Fitted estimators of the same items, one for each of several tasks.
+
+    Args:
+        parts: one for each task.
+        counts: classes of each, 0 for one number.
+    """
+
+    def __init__(self, parts: Sequence[Any], counts: Sequence[int]) -> None:
+        self.parts = parts
+        self.counts = counts
+
+    def fit(self, features: np.ndarray, labels: Any = None) -> PerTask:
+        """Nothing is left to fit; scikit-learn's pipelines ask for it."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict(self, items: Sequence[Any]) -> np.ndarray:
+        """(n, k) probabilities of classes and values, the tasks side by side."""
+        found = [
+            answers(part, items, "classify" if count else "regress", count or 1)
+            for part, count in zip(self.parts, self.counts, strict=True)
+        ]
+        return np.concatenate(found, axis=1)
+
+
 def behind(encoding: Any, model: Any) -> Pipeline:
     """A fitted model of points, of raw rows: `encoding`, fitted too, makes points of them."""
     return Pipeline([("rows", encoding), ("model", model)])
@@ -124,11 +153,11 @@ def answers(estimator: Any, items: Sequence[Any], task: str, k: int) -> np.ndarr
     Args:
         estimator: `predict_proba` and `classes_` for classify, `predict_proba` for multilabel, `predict` for regress.
         items: raw items, as `Items.read` gives them.
-        task: classify (probabilities that add up to 1), multilabel (a probability for each label) or
-            regress (values); for tag, all words of all items have rows of their own.
+        task: classify (probabilities that add up to 1), multilabel (a probability for each label), regress (values)
+            or several (what `PerTask` gives); for tag, all words of all items have rows of their own.
         k: classes, labels or values. A class that the estimator has never seen gets probability 0.
     """
-    if task == "regress":
+    if task in ("regress", "several"):
         return np.asarray(estimator.predict(items), dtype=np.float64).reshape(len(items), k)
     found = estimator.predict_proba(items)
     if task == "multilabel":

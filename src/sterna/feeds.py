@@ -142,6 +142,82 @@ class RunFeed:
             yield replace(batch, inputs=self.stages(batch.inputs))
 
 
+@dataclass(frozen=True)
+class KeptFeed:
+    """Another feed with its inputs taken further up once, and held in memory: they live as long as what reads them.
+
+    So nothing of weights that have moved is ever found again by another run.
+    """
+
+    below: Feed
+    copies: Sequence[Sequence[Tensor]]  # of each augmented view, or of the clean one alone; a tensor for each row
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.below.labels
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.below.weights
+
+    @property
+    def views(self) -> int:
+        return self.below.views
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        return self.below.lengths
+
+    @property
+    def words(self) -> np.ndarray | None:
+        return self.below.words
+
+    def __len__(self) -> int:
+        return len(self.below)
+
+    def inputs(self, order: np.ndarray, size: int, epoch: int) -> Iterator[Tensor]:
+        copy = self.copies[max(epoch, 0) % len(self.copies)]
+        for positions in _chunks(order, size):
+            rows = [copy[place] for place in positions]
+            alike = len({row.shape for row in rows}) == 1
+            yield torch.stack(rows) if alike else torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def batches(self, order: np.ndarray, size: int, epoch: int, mixed: bool = True) -> Iterator[Batch]:
+        return _batches(self, 0, order, size, epoch, None)
+
+
+def kept(below: Feed, stages: Callable[[Tensor], Tensor], size: int, limit: int) -> KeptFeed | None:
+    """What stages that stand still give for each view of a feed; None where it takes more than `limit` bytes.
+
+    `size`: rows that are run at a time. Rows of unequal length are run by length and held without padding.
+    """
+    order = np.arange(len(below)) if below.lengths is None else np.argsort(-below.lengths, kind="stable")
+    copies: list[list[Tensor]] = []
+    taken, alike = 0, below.lengths is None  # where rows are alike, the first batch tells
+    for view in range(below.views or 1):
+        rows = [torch.empty(0)] * len(below)
+        epoch = view if below.views else -1
+        for places, inputs in zip(_chunks(order, size), below.inputs(order, size, epoch), strict=True):
+            found = stages(inputs).cpu()
+            taken += found.numel() * found.element_size()
+            if taken > limit or (alike and taken // len(places) * len(below) * (below.views or 1) > limit):
+                return None
+            alike = False
+            for place, row in zip(places, _rows(found, below.lengths is not None), strict=True):
+                rows[place] = row
+        copies.append(rows)
+    return KeptFeed(below, copies)
+
+
+def _rows(found: Tensor, ragged: bool) -> Iterator[Tensor]:
+    """The rows of a batch, without padding."""
+    if not ragged or found.dim() != 3:
+        yield from found
+        return
+    for row, length in zip(found, sequences.lengths(found).tolist(), strict=True):
+        yield row[:length]
+
+
 def word_counts(table: Table) -> np.ndarray | None:
     """(n,) words of each item, where each word has a label of its own."""
     if table.task != "tag" or table.items.lengths is None:
@@ -151,7 +227,7 @@ def word_counts(table: Table) -> np.ndarray | None:
 
 
 def _batches(
-    feed: PreparedFeed | StoredFeed, classes: int, order: np.ndarray, size: int, epoch: int, mix: Mix | None
+    feed: PreparedFeed | StoredFeed | KeptFeed, classes: int, order: np.ndarray, size: int, epoch: int, mix: Mix | None
 ) -> Iterator[Batch]:
     """Inputs with their labels and weights, mixed when they are for training."""
     for positions, inputs in zip(_chunks(order, size), feed.inputs(order, size, epoch), strict=True):
@@ -161,7 +237,7 @@ def _batches(
         yield mix(batch, classes) if mix else batch
 
 
-def _labels(feed: PreparedFeed | StoredFeed, positions: np.ndarray) -> tuple[Tensor, Tensor | None]:
+def _labels(feed: PreparedFeed | StoredFeed | KeptFeed, positions: np.ndarray) -> tuple[Tensor, Tensor | None]:
     """The labels of a batch, and which words carry one; zeros where they are sealed."""
     words = feed.words
     if not len(feed.labels):

@@ -67,6 +67,12 @@ def load(folder: str, name: str) -> type:
     return here[0]
 
 
+def task(name: str, classes: Sequence[str]) -> Any:
+    """What a label is: the file of `tasks/`, told the classes of the data where it must know them beforehand."""
+    made = load("tasks", name)
+    return made(tuple(classes)) if spec.options(made) else made()
+
+
 def resolve(folder: str, written: Any) -> tuple[Any, ...]:
     """The checked option objects of a sum such as `"cross_entropy + l2sp(weight=0.01)"`.
 

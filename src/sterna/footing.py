@@ -40,6 +40,11 @@ def check(route: Route, encoder: Encoder, table: Table, helped: bool, teacher: T
     teaching.check(route.losses, encoder, teacher)
     remembering = [loss for loss in route.losses if loss.needs in ("teacher", "source")]
     mixing = [part for part in route.augment if "mix" in part.places]
+    if table.task == "several" and mixing:
+        raise SpecError(
+            f"{mixing[0]!r} mixes the labels of two examples, and with several tasks one may lack what the other has; "
+            "leave it out."
+        )
     if remembering and mixing:
         raise SpecError(
             f"{remembering[0]!r} looks up what was said of each example, and {mixing[0]!r} mixes them; leave one out."

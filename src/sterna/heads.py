@@ -1,12 +1,15 @@
 """The head alone, fitted to its optimum on frozen features: what a probe is, for each kind of label.
 
 Classes and tags: multinomial logistic regression. Several labels: one logistic regression a label. Numbers: ridge
-regression. The strength of the penalty is chosen on the validation part and, where that is small, on the training part
-as well, each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
+regression. Several tasks: each task's own rows, fitted to the examples that are labelled for it.
+
+The strength of the penalty is chosen on the validation part and, where that is small, on the training part as well,
+each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +20,9 @@ from torch import Tensor
 
 from sterna import sequences
 from sterna.contracts import Feed, Linear
-from sterna.maths import logistic
+from sterna.maths import blocks, logistic
 from sterna.maths.folds import folds
+from sterna.records import Labels
 
 CHUNK = 1024  # rows read at a time
 MEMORY = 2**29  # bytes of features that are held; a pass over them is then a product of matrices
@@ -60,13 +64,30 @@ class _Part:
         self.weights = np.tile(weights.astype(np.float64) / len(epochs), len(epochs))
         self.width = next(self._read(1)).shape[1] if len(self.labels) else 0
         fits = 0 < 4 * len(self.labels) * self.width <= MEMORY
+        self.only: np.ndarray | None = None  # (rows,) bool of all rows that are read: which are used
         self.kept = np.concatenate(list(self._read(CHUNK))) if fits else None
 
     def slices(self, size: int) -> Iterator[np.ndarray]:
         """The features in order, in arrays of at most `size` rows where they are items."""
         if self.kept is None:
-            return self._read(size)
+            return self._read(size) if self.only is None else self._chosen(size, self.only)
         return _sliced(self.kept, size)
+
+    def among(self, rows: np.ndarray, labels: Labels) -> _Part:
+        """The rows of some of the examples, with these labels (m, ...) of theirs."""
+        made, views = copy.copy(self), len(self.epochs)
+        there = np.zeros(len(self.labels) // views, dtype=bool)
+        there[rows] = True
+        there = np.tile(there, views)
+        made.labels, made.weights = np.concatenate([labels] * views), self.weights[there]
+        made.kept, made.only = (None if self.kept is None else self.kept[there]), there
+        return made
+
+    def _chosen(self, size: int, only: np.ndarray) -> Iterator[np.ndarray]:
+        start = 0
+        for part in self._read(size):
+            yield part[only[start : start + len(part)]]
+            start += len(part)
 
     def some(self, rows: np.ndarray) -> logistic.Slices:
         """The slices of some rows, where the features are held."""
@@ -124,6 +145,7 @@ def solve(
     class_weights: Sequence[np.ndarray] = (),
     settled: Sequence[float] = (),
     seed: int = 0,
+    rows: Sequence[str] = (),
 ) -> Solved:
     """The best head on the features of `training`.
 
@@ -134,11 +156,14 @@ def solve(
         class_weights: (k,) factors on the weight of each class, multiplied.
         settled: penalties that are not to be chosen any more, as in `Solved`; `validation` is then not looked at.
         seed: of the division of few training examples.
+        rows: the names of the rows of the head, which say of several tasks whose they are.
     """
     part, held = _Part(training, (-1, *range(training.views))), _Part(validation, (-1,))
     problem = _Problem(part, held, part.labels, part.weights, held.labels, seed, left_out=task != "tag")
     if task == "regress":
         return _ridge(problem, settled)
+    if task == "several":
+        return _blocks(problem, rows, settled)
     if task == "multilabel":
         several = [
             _logistic(replace(problem, labels=part.labels[:, j], known=held.labels[..., j]), 2, settled[j : j + 1])
@@ -152,6 +177,29 @@ def solve(
     for factors in class_weights:
         weights = weights * factors[part.labels]
     return _logistic(replace(problem, weights=weights), classes, settled)
+
+
+def _blocks(problem: _Problem, rows: Sequence[str], settled: Sequence[float]) -> Solved:
+    """The rows of each task, fitted to the examples that are labelled for it; zeros for a task that none is."""
+    width, found = problem.training.width, []
+    views = len(problem.training.epochs)
+    every = problem.labels[: len(problem.labels) // views]
+    for place, block in enumerate(blocks.blocks(rows)):
+        parts = [
+            part.among(*blocks.own(labels, place, block))
+            for part, labels in ((problem.training, every), (problem.validation, problem.known))
+        ]
+        count = block.stop - block.start
+        if not len(parts[0].labels):
+            found.append(Solved(Linear(np.zeros((count, width)), np.zeros(count)), np.nan, (1.0,)))
+            continue
+        own = replace(problem, training=parts[0], validation=parts[1], labels=parts[0].labels)
+        own = replace(own, weights=parts[0].weights, known=parts[1].labels)
+        chosen = settled[place : place + 1]
+        found.append(_logistic(own, count, chosen) if block.classes else _ridge(own, chosen))
+    head = Linear(np.concatenate([one.head.weight for one in found]), np.concatenate([one.head.bias for one in found]))
+    losses = [one.loss for one in found if not np.isnan(one.loss)]
+    return Solved(head, float(np.mean(losses)) if losses else np.nan, tuple(one.penalties[0] for one in found))
 
 
 def _logistic(problem: _Problem, classes: int, settled: Sequence[float]) -> Solved:

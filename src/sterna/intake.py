@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sterna import checks, mixing, opening, targeting
+from sterna import checks, columnwise, mixing, opening, targeting, together
 from sterna.contracts import Task
 from sterna.errors import DataError, SpecError
+from sterna.maths import blocks
 from sterna.records import Columns, Loaded, Split, Table
 from sterna.settings import Settings
 from sterna.watching import Watch
@@ -28,6 +29,7 @@ class Sides:
     target: str = ""  # to adapt to; `data` are then the source
     labels: str = ""  # labelled examples of the target
     unlabelled: str = ""  # more examples of the data, without labels
+    beside: str = ""  # labelled for another task, to be learnt together
 
     @property
     def others(self) -> dict[str, str]:
@@ -37,7 +39,12 @@ class Sides:
 
 def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> tuple[Loaded, Loaded | None]:
     """The target and its source, from two data sets or from the domains of one; one data set for an adaptation."""
-    data, source = sides.data, sides.source
+    data, source, columns = sides.data, sides.source, columnwise.of_tasks(columns)
+    if sides.beside and (sides.target or source or settings.domain or sides.unlabelled):
+        raise SpecError(
+            "--beside names data to be learnt together with DATA; leave --source, --target, --target-domain and "
+            "--unlabelled out."
+        )
     if sides.target:
         if source or settings.domain or sides.unlabelled:
             raise SpecError(
@@ -48,6 +55,8 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
     if sides.labels:
         raise SpecError("--labels are some labels of a --target, got no target; name it.")
     loaded = _read(data, columns, watch, "checking the data")
+    if sides.beside:
+        return _together(loaded, sides, columns, watch), None
     if settings.domain:
         if source:
             raise SpecError(
@@ -58,6 +67,23 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
         return _with_more(target, sides.unlabelled, columns, watch), others
     loaded = _with_more(loaded, sides.unlabelled, columns, watch)
     return loaded, _read(source, columns, watch, "checking the source") if source else None
+
+
+def _together(loaded: Loaded, sides: Sides, columns: Columns, watch: Watch) -> Loaded:
+    """The data and other labelled data, a task for each."""
+    sets, names = [loaded], [columns.label[0] if columns.label else together.called(sides.data)]
+    for written in filter(None, (part.strip() for part in sides.beside.split(","))):
+        place, between, column = written.rpartition(":")
+        if not between or Path(written).expanduser().exists() or not Path(place).expanduser().exists():
+            place, column = written, ""
+        said = Columns(label=(column,) if column else ())
+        sets.append(_read(place, said, watch, "checking the data beside"))
+        names.append(column or together.called(place))
+    found = together.joined(sets, names)
+    watch.say(f"{blocks.told(found.table.classes)}, learnt together.")
+    for finding in found.findings[sum(len(one.findings) for one in sets) :]:
+        watch.say(finding.sentence)
+    return found
 
 
 def spare(loaded: Loaded) -> str:
@@ -143,7 +169,13 @@ def _unlabelled(target: str, source: Loaded, columns: Columns, watch: Watch) -> 
 def _read(reference: str, columns: Columns, watch: Watch, what: str) -> Loaded:
     loaded = opening.open_data(reference, columns, lambda done, total: watch.advance(what, done, total))
     table = loaded.table
-    nouns = {"classify": "classes", "multilabel": "labels", "regress": "columns of numbers", "tag": "tags"}
+    nouns = {
+        "classify": "classes",
+        "multilabel": "labels",
+        "regress": "columns of numbers",
+        "tag": "tags",
+        "several": "rows",
+    }
     watch.say(f"{reference}: {len(table)} examples, {len(table.classes)} {nouns[table.task]} (task {table.task}).")
     for finding in loaded.findings:
         watch.say(finding.sentence)

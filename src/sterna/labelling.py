@@ -18,7 +18,7 @@ import numpy as np
 from sterna.errors import DataError
 from sterna.records import Columns, Finding, Labels
 
-TASKS = ("classify", "multilabel", "regress", "tag")
+TASKS = ("classify", "multilabel", "regress", "tag", "several")
 CLASSES = 20  # whole numbers of at most so many different values are classes
 UNLABELLED = frozenset(("unsup", "unlabeled", "unlabelled"))  # folders of examples that nobody has labelled
 UNIQUE = 0.5  # share of different values from which names are those of rows, not of classes
@@ -190,7 +190,7 @@ def _several(columns: Sequence[Sequence[str | None]], names: Sequence[str]) -> s
     odd = next(cell for cell in cells if number(cell) is None and cell not in _MISSING)
     raise DataError(
         f"the label columns {', '.join(names)} must all hold 0 or 1 (several labels) or all hold numbers (several "
-        f"values), and one says '{odd}'; name fewer with --label."
+        f"values), and one says '{odd}'; name fewer with --label, or type --task several to have a task for each."
     )
 
 

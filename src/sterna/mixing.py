@@ -155,6 +155,11 @@ def aligned(source: Table, target: Table) -> Table:
 
 
 def _check_alike(target: Table, source: Table) -> None:
+    if target.task == "several":
+        raise DataError(
+            "a source is mixed in class by class, and these data have several tasks; leave --source and "
+            "--target-domain out, or fit one task with --label NAME."
+        )
     for what, one, other in (
         ("items", target.items.modality, source.items.modality),
         ("labels", target.task, source.task),

@@ -90,6 +90,26 @@ class Distilled:
 
 
 @dataclass(frozen=True)
+class SharedTask:
+    """One of several tasks: a route that learns all of them beside the same route on that task alone."""
+
+    route: str  # that learns all
+    task: str  # the name of its labels
+    kind: str  # classify or regress
+    shared: Mapping[str, Score]  # the figures of `kind`, means over seeds
+    alone: Mapping[str, Score]
+    verdict: Verdict  # with the other tasks against without, in pairs; it decides nothing
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What learning several tasks together gave each of them."""
+
+    tasks: tuple[SharedTask, ...]  # of each route, in the order of the routes
+    sentence: str  # which tasks sharing helps and hurts, of the verdict's route
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """The gain of transfer with a share of the labels. Figures are in the task's primary one."""
 

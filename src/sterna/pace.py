@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import footing, reading
+from sterna import descent, footing, reading
 from sterna.desk import Desk
 from sterna.maths.seeds import derive
 from sterna.network import Network
 from sterna.plan import Route
 from sterna.records import Phase
+from sterna.train import PAIRS
 
 EXAMPLES = 8  # of a step that is timed
 FORWARD = 3.0  # a step forward and backward takes about three times as long as a pass forward
@@ -65,13 +66,19 @@ def measured(route: Route, at: Desk) -> Cost:
     once = sum(counts) * (read / len(rows) + whole) if stored or any(p.solver == "logistic" for p in phases) else 0.0
     folds = len(at.folds)
     again = max(1, folds - 1) + (at.whole is not None)  # a fold of k learns from (k - 1) / k of the examples
+    size = route.schedule.batch or descent.LARGEST_BATCH
     each = [
         max(1, len(p.rates))  # a soup is trained once for each
-        * (counts[0] * (above[p.cut] + (0.0 if base else read / len(rows))) + counts[1] * above[p.cut] / FORWARD)
+        * (
+            # Gradients are measured on some examples before they are followed on all.
+            (counts[0] + min(counts[0], p.relative * size)) * (above[p.cut] + (0.0 if base else read / len(rows)))
+            + counts[1] * above[p.cut] / FORWARD
+        )
         for p, base in zip(phases, lowest, strict=True)
         if p.solver == "descent" and not p.loss
     ]
-    own = sum(above[p.cut] * EXAMPLES * (p.steps or 0) for p in phases if p.loss)
+    size = route.schedule.batch or PAIRS
+    own = sum(above[p.cut] * min(size * (p.steps or 0), counts[0] * (p.epochs or counts[0])) for p in phases if p.loss)
     return Cost(once + again * (HEAD + own), again * sum(each))
 
 

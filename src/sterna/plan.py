@@ -65,7 +65,7 @@ class Route:
     @property
     def apart(self) -> bool:
         """Whether its model is an estimator behind an encoder, or of numbers as they are, and no head of a network."""
-        return self.crosses or getattr(self.tune, "takes", "") == "points"
+        return self.crosses or getattr(self.tune, "takes", "") in ("points", "stages")
 
     def written(self) -> dict[str, str]:
         """Every part in the grammar, for results and fingerprints."""
@@ -240,7 +240,7 @@ def _shallow(common: Common, methods: Sequence[Any], encoders: Sequence[str]) ->
     """Methods on the features of each encoder, and methods on raw items, once."""
     found = []
     for method in methods:
-        for encoder in {"features": encoders, "points": encoders or ("",)}.get(method.takes, ("",)):
+        for encoder in {"features": encoders, "stages": encoders, "points": encoders or ("",)}.get(method.takes, ("",)):
             name = f"{encoder} / {method!r}" if encoder and len(encoders) > 1 else repr(method)
             found.append(common.route(name, encoder, method, (), (), floor=not method.pretrained))
     return found
@@ -288,7 +288,10 @@ def check_tasks(methods: Sequence[Any], task: str) -> None:
 def _check_taken(methods: Sequence[Any], modality: str) -> None:
     """Raises `SpecError` for a method on raw items of another kind; what takes rows takes vectors."""
     for method in methods:
-        if method.takes not in ("features", "points", modality) and (method.takes, modality) != ("row", "vector"):
+        if method.takes not in ("features", "points", "stages", modality) and (method.takes, modality) != (
+            "row",
+            "vector",
+        ):
             raise SpecError(f"{method!r} takes {method.takes} data, and these are {modality}; leave it out.")
 
 

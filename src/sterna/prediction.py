@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sterna import artifact, estimators, files, folder, opening, reading
+from sterna import artifact, estimators, files, folder, gathering, opening, reading
 from sterna.errors import EncoderError
 from sterna.records import Column, Encoder, Fitted, Items
 from sterna.shipping import ESTIMATOR
@@ -45,7 +45,7 @@ class Predictions:
 
     def save(self, place: str | Path) -> None:
         """A CSV: the item, what is predicted, and the probability of each class where there are classes."""
-        task = folder.load("tasks", self.task)()
+        task = folder.task(self.task, self.classes)
         text = io.StringIO()
         none = np.zeros(0, dtype=np.int64)
         csv.writer(text).writerows(task.rows(self.names, self.classes, self.answers, none, self.words))
@@ -73,7 +73,7 @@ def predict(
     found, unreadable = opening.gather(given, fitted.encoder.preparation.modality)
     found = _aligned(found, getattr(fitted.encoder.preparation, "columns", ()))
     answers = _answers(fitted, found, show)
-    task = folder.load("tasks", fitted.task)()
+    task = folder.task(fitted.task, fitted.classes)
     each = [task.answers(logits) for logits in answers]
     counts = [len(one) if fitted.task == "tag" else 1 for one in each]
     words = _words(found, counts) if fitted.task == "tag" else ()
@@ -93,7 +93,7 @@ def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
     return Predictions(_names(found, counts), classes, answers, unreadable, task, words)
 
 
-def _read(items: Items, encoder: Mapping[str, str] | None, show: Show) -> Any:
+def _read(items: Items, encoder: Mapping[str, Any] | None, show: Show) -> Any:
     """What the estimator takes: raw items, or (n, d) features of the encoder that it was fitted behind.
 
     Raises `EncoderError` where that encoder has other weights now.
@@ -106,6 +106,8 @@ def _read(items: Items, encoder: Mapping[str, str] | None, show: Show) -> Any:
             f"this model was fitted behind {encoder['reference']}, whose weights are others now; put them back, or fit "
             "the model anew."
         )
+    if encoder.get("stages"):
+        opened = gathering.gathered(opened, items)
     found = []
     for frames in reading.frames(items, opened.preparation, np.arange(len(items)), size=CHUNK):
         with torch.inference_mode():

@@ -291,13 +291,17 @@ class Phase:
     patience: int | None = None  # None: the schedule's
     batch_norm: bool = False  # True: BatchNorm statistics of moving stages follow the target data
     loss: str = ""  # an objective, in the grammar, that takes the place of the run's; such a phase is not judged
-    steps: int | None = None  # optimizer steps, instead of epochs
+    steps: int | None = None  # optimizer steps, at most; epochs are then no more than they take
     pace: float = 1.0  # a further factor on the rate of the stages, and not of the head
     only: Literal["", "bias", "norm"] = ""  # of the moving stages, biases or the scale and shift of norms alone move
     adapter: Adapter | None = None  # layers of few weights that move in place of those of the moving stages
     # A soup: a descent from one start at each of these factors on `rate`, and the average of those that help.
     rates: tuple[float, ...] = ()
     stochastic: float = 0.0  # probability that a channel of BatchNorm is normalised as in evaluation (StochNorm)
+    relative: int = 0  # batches before each epoch whose relative gradient norms scale the rates of stages; 0: off
+    memory: float = 0.9  # share of what earlier epochs said of these that is kept
+    single: bool = False  # the stage with the largest alone moves
+    freezing: float = 0.0  # percentile of changes of gradients under which low stages freeze after an epoch; 0: off
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sterna import files, folder
 from sterna.errors import DataError
-from sterna.outcomes import CurvePoint, Distilled, Learner, Outcome, PartGain, Score, Verdict
+from sterna.outcomes import CurvePoint, Distilled, Learner, Outcome, PartGain, Score, SharedTask, Sharing, Verdict
 from sterna.verdict import in_words
 
 
@@ -35,6 +35,7 @@ class Result:
     curve: tuple[CurvePoint, ...] = ()  # the verdict's route and floor with fewer labels, where that was asked for
     choosing: Verdict | None = None  # the best examples of the source against all of it, where both were tried
     students: Distilled | None = None  # beside their teacher, where there is one
+    sharing: Sharing | None = None  # several tasks, each together with the others and alone
 
     def __str__(self) -> str:
         found, primary = summaries(self.routes), self.verdict.figure
@@ -48,6 +49,8 @@ class Result:
         text = _aligned(lines)
         if self.students is not None:
             text += ["", *_aligned(_learners(self.students, names[0])), *self.students.notes]
+        if self.sharing is not None:
+            text += ["", *_aligned(_shared(self.sharing)), self.sharing.sentence]
         others = [f"Beside it, against {one.floor}: {points(one)}." for one in self.comparisons]
         taught = self.students.verdict if self.students else None
         beside = [one.sentence for one in (self.choosing, taught) if one]
@@ -68,6 +71,7 @@ class Result:
             "curve": [asdict(one) for one in self.curve],
             "choosing": _entry(self.choosing) if self.choosing else None,
             "students": asdict(self.students) if self.students else None,
+            "sharing": asdict(self.sharing) if self.sharing else None,
         }
 
     def save(self) -> None:
@@ -134,6 +138,19 @@ def _learners(distilled: Distilled, figure: str) -> list[tuple[str, ...]]:
     return [head, *(_learner(one) for one in distilled.learners)]
 
 
+def _shared(sharing: Sharing) -> list[tuple[str, ...]]:
+    """Each task together and alone as rows of a table, its head first."""
+    head = ("task", "figure", "together", "alone", "gain", "95 % interval", "sharing", "route")
+    return [head, *(_side_by_side(one) for one in sharing.tasks)]
+
+
+def _side_by_side(one: SharedTask) -> tuple[str, ...]:
+    said = one.verdict
+    values = [f"{100 * side[said.figure].value:.1f} %" for side in (one.shared, one.alone)]
+    gain = (f"{100 * said.gain:+.1f}", f"{100 * said.low:.1f} to {100 * said.high:.1f}")
+    return one.task, in_words(said.figure), *values, *gain, said.answer, one.route
+
+
 def _learner(one: Learner) -> tuple[str, ...]:
     score = one.figure
     measured = ("-", "-")
@@ -185,6 +202,7 @@ def load(place: Path) -> Result:
         tuple(CurvePoint(**one) for one in kept.get("curve", ())),
         _verdict(kept["choosing"]) if kept.get("choosing") else None,
         _distilled(kept["students"]) if kept.get("students") else None,
+        _sharing(kept["sharing"]) if kept.get("sharing") else None,
     )
 
 
@@ -194,6 +212,14 @@ def _distilled(entry: Mapping[str, Any]) -> Distilled:
     ]
     compared = _verdict(entry["verdict"]) if entry["verdict"] else None
     return Distilled(tuple(learners), compared, tuple(entry["notes"]))
+
+
+def _sharing(entry: Mapping[str, Any]) -> Sharing:
+    tasks = []
+    for one in entry["tasks"]:
+        figures = {side: {name: Score(**value) for name, value in one[side].items()} for side in ("shared", "alone")}
+        tasks.append(SharedTask(**{**one, **figures, "verdict": _verdict(one["verdict"])}))
+    return Sharing(tuple(tasks), entry["sentence"])
 
 
 def _entry(verdict: Verdict) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from sterna.crossing import Across, Domains
 from sterna.desk import LONG, Desk, Tables, ones
 from sterna.errors import DataError, TrainingError
 from sterna.estimating import Estimated, Points
+from sterna.maths import blocks
 from sterna.network import Network
 from sterna.plan import Route
 from sterna.recipe import Choices, Recipe
@@ -125,7 +126,7 @@ class _Made:
 
 def _settled(route: Route, model: Any) -> Route:
     """The route without what its method has chosen on the validation part."""
-    return replace(route, tune=route.tune.settled(model)) if hasattr(route.tune, "settled") else route
+    return replace(route, tune=estimating.settled(route.tune, model))
 
 
 def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
@@ -237,14 +238,17 @@ class _Scale:
 def _standardised(desk: Desk) -> tuple[Desk, _Scale | None]:
     """For numbers: labels of mean 0 and spread 1 over the training part."""
     training = desk.training
-    if training.target.task != "regress":
+    task, rows = training.target.task, training.classes
+    if task not in ("regress", "several"):
         return desk, None
     own = training.target.labels[desk.weights > 0]
-    spread = own.std(axis=0)
-    scale = _Scale(own.mean(axis=0), np.where(spread > 0, spread, 1.0))
+    mean, spread = blocks.scale(own, rows) if task == "several" else (own.mean(axis=0), own.std(axis=0))
+    spread = np.where(spread > 0, spread, 1.0)
     target, validation = (
-        replace(part, labels=(part.labels - scale.mean) / scale.spread)
-        for part in (training.target, training.validation)
+        replace(part, labels=(part.labels - mean) / spread) for part in (training.target, training.validation)
+    )
+    scale = (
+        _Scale(blocks.by_row(mean, rows), blocks.by_row(spread, rows)) if task == "several" else _Scale(mean, spread)
     )
     teacher = teaching.scaled(desk.teacher, scale.mean, scale.spread)
     return replace(desk, training=replace(training, target=target, validation=validation), teacher=teacher), scale

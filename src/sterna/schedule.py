@@ -1,7 +1,8 @@
 """How long and how fast training goes: epochs, the shape of the rate, early stopping, averaging.
 
 Paper: Loshchilov and Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts" (arXiv 1608.03983), for the
-cosine; Goyal et al. 2017, "Accurate, Large Minibatch SGD" (arXiv 1706.02677), for the warm-up.
+cosine; Goyal et al. 2017, "Accurate, Large Minibatch SGD" (arXiv 1706.02677), for the warm-up; Smith 2017, "Cyclical
+Learning Rates for Training Neural Networks" (arXiv 1506.01186), section 3.3, for finding the rate.
 
 When not to use: `shape=constant` for a final model; the falling rate is worth a point or two at no cost.
 """
@@ -27,6 +28,9 @@ class Schedule:
     )
     batch: int | None = option(
         None, "examples of a step; none: found from the size of the data and of memory", Range(1)
+    )
+    find_rate: bool = option(
+        False, "find the optimizer's rate for each phase by a range test of 60 batches, whose steps are undone"
     )
     views: int = option(4, "augmented copies of each example kept for frozen stages", Range(1, 64))
 

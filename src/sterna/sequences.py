@@ -81,6 +81,19 @@ def together(packed: Tensor) -> Tensor:
     return torch.cat([found[..., :-1], marked], dim=-1)
 
 
+def pooled(value: Tensor, ragged: bool) -> Tensor:
+    """(b, d) float32: the mean over the places of maps, over tokens, or over those of a packed sequence."""
+    value = value.float()
+    if ragged and value.dim() == 3:
+        there = mask(value).unsqueeze(-1)
+        return (values(value) * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
+    if value.dim() == 4:
+        # Square first two sides and another last one: the channels come last.
+        last = value.shape[1] == value.shape[2] != value.shape[3]
+        return value.mean(dim=(1, 2) if last else (2, 3))
+    return value.mean(dim=1) if value.dim() == 3 else value.flatten(1)
+
+
 def _most(counts: Tensor) -> int:
     return int(counts.max()) if counts.numel() else 0
 

@@ -52,16 +52,19 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     artifact.save(fitted, place / "model", preparation.tensor(frames), card(about, result), facts)
 
 
-def ship_estimator(kept: Path, table: Table, place: Path, result: Result, encoder: Encoder | None = None) -> None:
+def ship_estimator(
+    kept: Path, table: Table, place: Path, result: Result, encoder: Encoder | None = None, stages: bool = False
+) -> None:
     """Write `place/model` for a route without a network: the estimator, what it takes and what it answers.
 
-    `encoder`: whose features it takes. It is named with its digest and not copied.
+    `encoder`: whose features it takes, with `stages` those of all its stages. It is named with its digest and not
+    copied.
     """
     items = table.items
     config = {
         "library": "scikit-learn",
         "modality": items.modality,
-        "encoder": None if encoder is None else {"reference": encoder.reference, "digest": encoder.digest},
+        "encoder": encoder and {"reference": encoder.reference, "digest": encoder.digest, "stages": stages},
         "columns": [[column.name, column.kind] for column in getattr(items, "columns", ())],
         "label_names": list(table.classes),
         "sterna": {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence},

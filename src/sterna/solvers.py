@@ -23,7 +23,8 @@ def logistic(run: Run, phase: Phase, training: Feed, validation: Feed) -> tuple[
     factors = [loss.class_weights(setting.class_counts) for loss in recipe.losses if hasattr(loss, "class_weights")]
     run.network.move_from(phase.cut)  # before: what lies below stands still, also where it has moved in another phase
     seed, classes = derive(recipe.seed, phase.name, "folds"), len(setting.classes)
-    found = heads.solve(recipe.name, training, validation, classes, factors, run.settled, seed)
+    rows = setting.classes
+    found = heads.solve(recipe.name, training, validation, classes, factors, run.settled, seed, rows)
     run.network.set_weights(found.head)
     if not run.settled:
         judge(run, run.network.suffix(phase.cut), validation, CHUNK)

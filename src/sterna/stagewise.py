@@ -101,9 +101,9 @@ def outputs(network: Network, given: Input, rows: np.ndarray, every: bool = True
         for place, (name, stage) in enumerate(stages):
             value = stage(value)
             if every or place == len(stages) - 1:
-                found.setdefault(name, []).append(_pooled(value, ragged))
+                found.setdefault(name, []).append(sequences.pooled(value, ragged))
         if not stages:
-            found.setdefault("", []).append(_pooled(value, ragged))
+            found.setdefault("", []).append(sequences.pooled(value, ragged))
     back = np.argsort(order, kind="stable")
     return {name: torch.cat(parts).cpu().numpy()[back] for name, parts in found.items()}
 
@@ -139,16 +139,3 @@ def _change(before: nn.Module, after: nn.Module) -> float:
     size = sum(float(one.pow(2).sum()) for one, _ in pairs)
     apart = sum(float((other - one).pow(2).sum()) for one, other in pairs)
     return (apart / size) ** 0.5 if size > 0 else 0.0
-
-
-def _pooled(value: Tensor, ragged: bool) -> Tensor:
-    """(b, d) float32: the mean over the places of maps, over tokens, or over those of a packed sequence."""
-    value = value.float()
-    if ragged and value.dim() == 3:
-        there = sequences.mask(value).unsqueeze(-1)
-        return (sequences.values(value) * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
-    if value.dim() == 4:
-        # Square first two sides and another last one: the channels come last.
-        last = value.shape[1] == value.shape[2] != value.shape[3]
-        return value.mean(dim=(1, 2) if last else (2, 3))
-    return value.mean(dim=1) if value.dim() == 3 else value.flatten(1)

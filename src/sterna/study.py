@@ -24,6 +24,7 @@ from sterna import (
     plan,
     portrait,
     score,
+    sharing,
     shipping,
     students,
     teaching,
@@ -61,6 +62,7 @@ def fit(
     target: str | Path | None = None,
     labels: str | Path | None = None,
     unlabelled: str | Path | None = None,
+    beside: str | Path | None = None,
     teacher: str | Path = "",
     columns: Columns | None = None,
     out: str | Path | None = None,
@@ -87,6 +89,8 @@ def fit(
             the source. Labels of the target are looked at once, at the end.
         labels: a data set of some labelled examples of the target, which are learnt from.
         unlabelled: more items of the kind of `data`, whose labels are not looked at, for losses that learn from them.
+        beside: another labelled data set with a task of its own, learnt together with that of `data`; several
+            separated by commas, each with its column of labels behind a colon where that is not found by looking.
         teacher: the model folder of a run, or an encoder: what losses such as `distill` learn from.
         columns: which columns of a table mean what, and the task; what is empty is found by looking.
         out: the folder of the run, `runs/<name of the data>` by default. The same call on the same folder goes on
@@ -102,7 +106,7 @@ def fit(
     begun = time.monotonic()
     chosen, watch = wording.settings(settings), watch or Watch()
     wording.schedule(schedule)
-    sides = intake.Sides(str(data), *(str(one) if one else "" for one in (source, target, labels, unlabelled)))
+    sides = intake.Sides(str(data), *(str(one) if one else "" for one in (source, target, labels, unlabelled, beside)))
     loaded, related = intake.opened(sides, columns or Columns(), chosen, watch)
     table = loaded.table
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method, str(teacher))
@@ -206,6 +210,7 @@ class Study:
             points,
             conclusion.choosing,
             students.measured(at, trials, conclusion),
+            sharing.measured(at, trials, conclusion, () if self.ladder else [one.name for one in self.routes]),
         )
         chosen = next(one for one in trials if one.route.name == conclusion.shipped)
         split = at.split(chosen.seed)
@@ -213,7 +218,8 @@ class Study:
         held = table.take(split.test)
         if chosen.route.raw or chosen.route.apart:
             encoder = at.encoders.get(chosen.route.encoder)
-            shipping.ship_estimator(at.folder(chosen.route, chosen.seed), held, at.place, result, encoder)
+            stages = getattr(chosen.route.tune, "takes", "") == "stages"
+            shipping.ship_estimator(at.folder(chosen.route, chosen.seed), held, at.place, result, encoder, stages)
         else:
             shipping.ship(at.fitted(chosen.route, chosen.seed), held, at.place, result)
         names = [table.items.name(int(row)) for row in held.rows]

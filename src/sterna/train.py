@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sterna import checkpoint, descent, solvers
+from sterna import adaptive, checkpoint, descent, passes, ranging, solvers
 from sterna.checkpoint import State
 from sterna.contracts import Feed
-from sterna.errors import TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import Network, copied_state
+from sterna.passes import Course
 from sterna.recipe import Feeds, Parts, Progress, Recipe, Trained
-from sterna.records import Batch, Output, Phase, Seen, Setting, Step, Term
-from sterna.spec import name_of
+from sterna.records import Phase, Setting, Term
+from sterna.relative import Sums
 from sterna.underway import Run, example, fenced, judge, note, terms_module
 
 PAIRS = 32  # examples a batch, at least, for objectives on pairs
@@ -58,7 +57,8 @@ def train(
         # Before a checkpoint is loaded: terms anchor to the start of the run, not to where it was interrupted.
         terms = [loss.build(setting) for loss in recipe.losses]
     state = checkpoint.load(place, recipe.fingerprint) if place else None
-    run = Run(network, recipe, terms, setting, state or State(), place, report, SAVE_EVERY, time.monotonic(), twin)
+    now, begun = time.monotonic(), state or State()
+    run = Run(network, recipe, terms, setting, begun, place, report, SAVE_EVERY, saved=now, twin=twin, feeds=feeds)
     if state is not None:
         run.resume()
     for phase in recipe.phases[run.state.phase :]:
@@ -94,41 +94,82 @@ def _descend(run: Run, phase: Phase, parts: Parts) -> tuple[float, ...]:
     Returns the number of epochs that those have seen. Where that is settled, it is what the phase runs for. A blind
     run ends on its last weights.
     """
-    training = parts.training
     network, schedule, state = run.network, run.recipe.schedule, run.state
     run.enter(phase)
-    suffix = network.suffix(phase.cut)
+    whole = network.suffix(phase.cut)
     with fenced(derive(run.recipe.seed, phase.name, "terms")):
         terms = [loss.build(run.setting) for loss in run.recipe.own[phase.loss]] if phase.loss else run.terms
     judged = not (phase.loss or run.settled or run.recipe.blind)
-    size = _batch_size(run, phase, training, suffix)
-    names = descent.named([*network.named_parameters(), *terms_module(run.terms).named_parameters("term")])
-    optimizer = _optimizer(run, phase)
-    descent.restore_moments(optimizer, state.moments, names)
-    run.moving = partial(descent.moments_by_name, optimizer, names)  # costly, so only when it is asked for
+    size = _batch_size(run, phase, parts.training, whole)
     epochs, patience = phase.epochs or schedule.epochs, phase.patience or schedule.patience
     if phase.steps:
-        epochs = max(1, round(phase.steps / max(1, len(training) // size)))
+        most = max(1, round(phase.steps / max(1, len(parts.training) // size)))
+        epochs = min(phase.epochs or most, most)
     last = int(run.settled[0]) if run.settled and not phase.loss else epochs
+    course = _course(run, phase, parts, terms, size, epochs)
     if judged and state.best is None:
-        judge(run, suffix, parts.validation, size)
+        judge(run, whole, parts.validation, size)
     with descent.stochastic([one for one in (network, run.twin) if one is not None], phase.stochastic):
+        if schedule.find_rate and not state.rate:
+            state.rate = ranging.found(run, course)
+            course = _course(run, phase, parts, terms, size, epochs)
         while state.epoch < last and (state.waited < patience or not judged):
-            order = _order(run, phase, training, size)
+            order, rates = _order(run, phase, parts.training, size), adaptive.rates(run, course)
             with fenced(derive(run.recipe.seed, phase.name, state.epoch)):
-                loss = _epoch(run, suffix, parts, optimizer, _Pass(phase, terms, order, size, epochs))
+                loss = passes.epoch(run, course, order, rates)
             state.epoch += 1
             if judged:
-                judge(run, suffix, parts.validation, size)
-            note(run, phase, loss, epochs, judged)
+                judge(run, *_judged(run, course, parts), size)
+            note(run, phase, loss, epochs, judged, adaptive.told(run, course))
+            course = _frozen(run, course, parts)
             run.keep()
     if judged:
         network.load_state_dict(state.best_weights)
     elif state.average and not phase.loss:
         network.load_state_dict(state.average)
-    state.moments, run.moving = run.moving(), None
-    run.leave(phase, example(training, suffix))
+    state.moments, run.moving = run.moving() if run.moving else {}, None
+    adaptive.said(run, course)
+    run.leave(phase, example(parts.training, whole))
     return (float(state.best_epoch if judged else state.epoch),)
+
+
+def _judged(run: Run, course: Course, parts: Parts) -> tuple[Network, Feed]:
+    """What is judged, and on what: an average of weights has other low stages than those that stand still."""
+    if run.state.average:
+        return run.network.suffix(course.phase.cut), parts.validation
+    return course.suffix, course.parts.validation
+
+
+def _course(run: Run, phase: Phase, parts: Parts, terms: list[Term], size: int, epochs: int) -> Course:
+    """What a phase runs over from here on, with an optimizer that goes on where the state has it.
+
+    `parts`: the inputs at the cut of the phase.
+    """
+    cut = max(phase.cut, run.state.frozen)
+    if cut > phase.cut:
+        for one in (run.network, run.twin):
+            if one is not None:
+                one.move_from(cut, phase.batch_norm)
+        parts = run.feeds(replace(phase, cut=cut))
+    names = descent.named([*run.network.named_parameters(), *terms_module(run.terms).named_parameters("term")])
+    optimizer = _optimizer(run, phase)
+    descent.restore_moments(optimizer, run.state.moments, names)
+    run.moving = partial(descent.moments_by_name, optimizer, names)  # costly, so only when it is asked for
+    found = run.state.rate / run.recipe.optimizer.rate if run.state.rate else 1.0
+    rates = tuple(group["lr"] * found for group in optimizer.param_groups)
+    sums = Sums(run.network) if phase.freezing else None
+    suffix, other = run.network.suffix(cut), (run.twin or run.network).suffix(cut)
+    return Course(phase, cut, parts, suffix, other, terms, optimizer, rates, size, epochs, sums)
+
+
+def _frozen(run: Run, course: Course, parts: Parts) -> Course:
+    """The way on after an epoch: the same, or above the stages that stand still from now on."""
+    cut = adaptive.frozen(run, course)
+    if cut == course.cut:
+        return course
+    assert run.moving is not None
+    run.state.frozen, run.state.moments = cut, run.moving()
+    return _course(run, course.phase, parts, course.terms, course.size, course.epochs)
 
 
 def _batch_size(run: Run, phase: Phase, training: Feed, suffix: Network) -> int:
@@ -146,94 +187,6 @@ def _order(run: Run, phase: Phase, training: Feed, size: int) -> np.ndarray:
     return order[: phase.steps * size] if phase.steps else order
 
 
-@dataclass(frozen=True)
-class _Pass:
-    """One epoch to be run."""
-
-    phase: Phase
-    terms: list[Term]
-    order: np.ndarray
-    size: int
-    epochs: int
-
-
-def _epoch(run: Run, suffix: Network, parts: Parts, optimizer: torch.optim.Optimizer, one: _Pass) -> float:
-    """One pass over the training feed; returns the mean objective."""
-    run.network.train()  # a term that takes a suffix of it runs in the mode of the step
-    suffix.train()
-    schedule, state, training = run.recipe.schedule, run.state, parts.training
-    device = next(suffix.head.parameters()).device
-    rates = [group["lr"] for group in optimizer.param_groups]
-    steps = -(-len(one.order) // one.size)
-    total = 0.0
-    # Batches that are balanced by class hold items of any length.
-    forward = partial(descent.by_length, suffix) if one.phase.loss and training.lengths is not None else suffix
-    others = _others(run, one, parts, steps)
-    for number, batch in enumerate(training.batches(one.order, one.size, state.epoch, mixed=not one.phase.loss)):
-        progress = (state.epoch * steps + number) / (one.epochs * steps)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule.factor(progress + 0.5 / (one.epochs * steps))
-        seen = _seen(run, forward, _on(device, batch))
-        unlabelled, strong = next(others, (None, None))
-        step = Step(seen, run.network, progress, unlabelled, strong, one.phase.cut)
-        loss = _step(run, step, optimizer, one.terms)
-        total += loss * len(batch.labels)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    return total / max(len(one.order), 1)
-
-
-def _others(run: Run, one: _Pass, parts: Parts, steps: int) -> Iterator[tuple[Seen, Seen | None]]:
-    """What the network makes of batches of the unlabelled part, one for each step; they begin anew where they end.
-
-    With each, where they are given, the same examples strongly augmented.
-    """
-    unlabelled = parts.unlabelled
-    if unlabelled is None or one.phase.loss:
-        return
-    suffix = (run.twin or run.network).suffix(one.phase.cut).train()
-    device = next(suffix.head.parameters()).device
-    generator = np.random.default_rng(derive(run.recipe.seed, one.phase.name, "unlabelled", run.state.epoch))
-    views = [view for view in (unlabelled, parts.strong) if view is not None]
-    size = min(one.size, len(unlabelled))
-    if run.recipe.ratio > 1:
-        room = int(descent.room(suffix, example(unlabelled, suffix))) // len(views) - one.size
-        size = min(max(size, min(one.size * run.recipe.ratio, room)), len(unlabelled))
-    taught = [True] if any(loss.needs == "unlabelled" for loss in run.recipe.losses) else [False, True]
-    order = descent.repeated_order(len(unlabelled), steps * size, size, generator, unlabelled.lengths)
-    for batches in zip(*(view.batches(order, size, run.state.epoch, mixed=False) for view in views), strict=True):
-        seen = []
-        for place, batch in enumerate(batches):
-            with torch.set_grad_enabled(taught[place % len(taught)]):  # no gradient goes through a weak view alone
-                seen.append(_seen(run, suffix, _on(device, batch)))
-        yield seen[0], seen[1] if len(seen) > 1 else None
-
-
-def _seen(run: Run, forward: Callable[[Tensor], Output], batch: Batch) -> Seen:
-    with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=run.recipe.half):
-        output = forward(batch.inputs)
-    return descent.seen(batch, replace(output, features=output.features.float(), logits=output.logits.float()))
-
-
-def _step(run: Run, step: Step, optimizer: torch.optim.Optimizer, terms: Sequence[Term]) -> float:
-    """The sum of the addends, backward, one step; returns the objective."""
-    objective = torch.stack([term(step).float() for term in terms]).sum()
-    value = float(objective.detach())
-    if not np.isfinite(value):
-        raise TrainingError(
-            f"training diverged: the objective became {value} at step {run.state.steps}; try a smaller rate, such as "
-            f"--optimizer '{name_of(type(run.recipe.optimizer))}(rate={run.recipe.optimizer.rate / 10:g})'."
-        )
-    optimizer.zero_grad(set_to_none=True)
-    objective.backward()
-    descent.total_norm_clipped([w for g in optimizer.param_groups for w in g["params"]], run.recipe.schedule.clip)
-    optimizer.step()
-    run.state.steps += 1
-    if run.recipe.schedule.average:
-        descent.update_average(run.state.average, run.network, run.recipe.schedule.average, run.state.steps)
-    return value
-
-
 def _optimizer(run: Run, phase: Phase) -> torch.optim.Optimizer:
     """The optimizer of a phase; weight decay is off where a term of the objective regularises the weights itself."""
     chosen = run.recipe.optimizer
@@ -245,9 +198,3 @@ def _optimizer(run: Run, phase: Phase) -> torch.optim.Optimizer:
     if own:
         groups.append({"params": own, "lr": chosen.rate, "weight_decay": chosen.weight_decay})
     return chosen.build(groups)
-
-
-def _on(device: torch.device, batch: Batch) -> Batch:
-    mask = None if batch.mask is None else batch.mask.to(device)
-    places = None if batch.places is None else batch.places.to(device)
-    return Batch(batch.inputs.to(device), batch.labels.to(device), batch.weights.to(device), mask, places)

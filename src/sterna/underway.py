@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from sterna.contracts import Feed
 from sterna.errors import TrainingError
 from sterna.maths.seeds import derive
 from sterna.network import TOLERANCE, Network, copied_state, deviation
-from sterna.recipe import Progress, Recipe
+from sterna.recipe import Feeds, Progress, Recipe
 from sterna.records import Added, Phase, Setting, Term
 
 
@@ -36,8 +36,9 @@ class Run:
     place: Path | None
     report: Callable[[Progress], None]
     every: float  # seconds of training that an interruption may cost
-    saved: float = 0.0
-    twin: Network | None = None  # see `train`
+    saved: float
+    twin: Network | None  # see `train`
+    feeds: Feeds
     moving: Callable[[], dict[str, dict[str, Tensor]]] | None = None  # the optimizer's state in the phase under way
     added: Added | None = None  # the adapter of the phase under way
 
@@ -124,11 +125,13 @@ def judge(run: Run, suffix: Network, validation: Feed, size: int) -> None:
         run.network.load_state_dict(kept)
 
 
-def note(run: Run, phase: Phase, loss: float, epochs: int, judged: bool) -> None:
-    """Add an entry to the history and show it."""
+def note(
+    run: Run, phase: Phase, loss: float, epochs: int, judged: bool, more: Mapping[str, object] | None = None
+) -> None:
+    """Add an entry to the history, with `more` in it, and show it."""
     state = run.state
     figure = run.recipe.task.primary(run.setting.classes)
-    entry: dict[str, Any] = {"phase": phase.name, "epoch": state.epoch, "objective": loss}
+    entry: dict[str, Any] = {"phase": phase.name, "epoch": state.epoch, "objective": loss, **(more or {})}
     if judged:
         entry |= {figure: state.judged[0], "loss": -state.judged[1]}
     state.history.append(entry)

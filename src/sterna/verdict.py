@@ -25,7 +25,7 @@ from sterna.stats import (
 
 Answer = Literal["helps", "hurts", "equivalent", "undecided"]
 _LOSS_DRAWS = 2000  # the loss stands beside the primary figure
-_WORDS = {"r2": "R2", "rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "spearman": "Spearman"}
+_WORDS = {"r2": "R2", "rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "spearman": "Spearman", "mean_r2": "mean R2"}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sterna import checks, labelling, peeking, sounds
+from sterna import checks, columnwise, labelling, peeking, sounds
 from sterna.data import _sounds, _sounds_listing
 from sterna.errors import DataError
 from sterna.maths import phash
@@ -107,7 +107,7 @@ def load(
     leaked, aside = checks.leaks(usable.same, usable.parts, usable.names)
     usable = usable.take(np.flatnonzero(~aside).tolist())
     task = columns.task or listing.task
-    labelled = labelling.encode(usable.columns(), listing.called, task, usable.names)
+    labelled = columnwise.encode(usable.columns(), listing.called, task, usable.names)
     usable = usable.take(labelled.rows.tolist())
     findings += [*leaked, *labelled.findings, *usable.findings(labelled)]
     if labelled.task == "classify":
@@ -184,7 +184,8 @@ class _Recordings:
                 *checks.missing_in_parts(labels, self.parts, classes),
                 *checks.imbalance(labels, classes),
             ]
-        copies = checks.duplicates(self.same, self.same, labels, self.names, "recording")
+        known = np.zeros(len(labels)) if labelled.task == "several" else labels  # which may lack what a copy has
+        copies = checks.duplicates(self.same, self.same, known, self.names, "recording")
         return [*found, *self._unplaced(), *checks.straddling(self.given(), self.parts), *copies]
 
     def _unplaced(self) -> Iterator[Finding]:

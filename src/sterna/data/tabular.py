@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sterna import checks, delimited, dialects, labelling, peeking, spec
+from sterna import checks, columnwise, delimited, dialects, peeking, spec
 from sterna.data import _typing
 from sterna.errors import DataError
 from sterna.maths import parsing, phash
@@ -50,7 +50,7 @@ def load(
     """
     read = _read(_tables(reference), progress)
     roles, said = _roles(read, columns)
-    labelled = labelling.encode([read.column(name) for name in roles.label], roles.label, columns.task, read.called())
+    labelled = columnwise.encode([read.column(name) for name in roles.label], roles.label, columns.task, read.called())
     read = replace(read, rows=labelled.rows)
     features = [name for name in read.names if name not in roles.taken]
     typed = [_typing.typed(name, read.column(name), read.files, _identifying(name)) for name in features]
@@ -248,7 +248,8 @@ def _checked(table: Table, read: _Read, roles: _Roles, findings: list[Finding], 
             *checks.missing_in_parts(table.labels, parts, table.classes),
             *checks.imbalance(table.labels, table.classes),
         ]
-    findings += [*checks.straddling(given, parts), *checks.duplicates(same, same, table.labels, names, "row")]
+    known = np.zeros(len(table)) if table.task == "several" else table.labels  # which may lack what a copy has
+    findings += [*checks.straddling(given, parts), *checks.duplicates(same, same, known, names, "row")]
     return Loaded(table, phash.merged(same, given), parts, tuple(findings), origin, domains)
 
 

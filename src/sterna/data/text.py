@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna import checks, delimited, dialects, labelling, peeking
+from sterna import checks, columnwise, delimited, dialects, labelling, peeking
 from sterna.cells import Cells, gathered
 from sterna.data import _corpus
 from sterna.errors import DataError
@@ -229,7 +229,7 @@ def _labelled(corpus: _corpus.Corpus, rows: np.ndarray, wanted: str) -> labellin
     columns = [[column[row] for row in rows.tolist()] for column in corpus.labels]
     if not corpus.words:
         called = [corpus.names[row] for row in rows.tolist()]
-        return labelling.encode(columns, corpus.called, wanted, called)
+        return columnwise.encode(columns, corpus.called, wanted, called)
     if wanted not in ("", "tag"):
         raise DataError(f"words with a tag each are for the task tag, got --task {wanted}; leave it out.")
     return labelling.tags([_corpus.words_of(cell) for cell in columns[0]])
@@ -300,7 +300,7 @@ def _copies(table: Table, exact: np.ndarray, alike: np.ndarray) -> list[Finding]
 
 def _codes(labels: Labels, task: str) -> np.ndarray:
     """Numbers that differ where labels contradict one another: amounts never do, they only vary."""
-    if task == "regress":
+    if task in ("regress", "several"):  # of several, a copy may have what the other lacks
         return np.zeros(len(labels), dtype=np.int64)
     if task == "classify":
         return labels

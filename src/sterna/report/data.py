@@ -11,7 +11,12 @@ from sterna.report.section import Section
 
 NAMED = 8  # items of a finding
 CLASSES = 1000
-UNITS = {"classify": ("class", "classes"), "multilabel": ("label", "labels"), "tag": ("tag", "tags")}
+UNITS = {
+    "classify": ("class", "classes"),
+    "multilabel": ("label", "labels"),
+    "tag": ("tag", "tags"),
+    "several": ("row", "rows"),
+}
 
 
 def section(material: Material) -> Section:

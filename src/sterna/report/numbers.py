@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sterna.verdict import in_words
 
-POINTED = ("r2", "spearman", "roc_auc", "log_loss", "rmse", "mae", "calibration_error", "average_precision")
+POINTED = ("r2", "mean_r2", "spearman", "roc_auc", "log_loss", "rmse", "mae", "calibration_error", "average_precision")
 LOWER = ("log_loss", "rmse", "mae", "calibration_error", "loss")  # figures of which less is better
 NAME = 80  # characters of a name that anyone reads
 

@@ -55,7 +55,7 @@ class Boosting:
 
     takes: ClassVar[str] = "row"
     pretrained: ClassVar[bool] = False
-    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress", "several")
 
     def fit(self, given: Given) -> Pipeline:
         """A pipeline from rows to probabilities or values."""

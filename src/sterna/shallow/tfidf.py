@@ -63,7 +63,7 @@ class Tfidf:
 
     takes: ClassVar[str] = "text"
     pretrained: ClassVar[bool] = False
-    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress", "several")
 
     def fit(self, given: Given) -> Pipeline:
         """A fitted pipeline from raw texts, or pairs of them, to answers.
