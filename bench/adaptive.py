@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import PICTURES, SHARED, show
+from common import PICTURES, SHARED, interval, show
 from PIL import Image
-from scipy import stats
 
 import sterna
 from sterna import train
@@ -113,18 +112,10 @@ def table(done: dict[str, dict[str, list[float]]], options: argparse.Namespace) 
             hits = 100 * np.array([found[name][0] for found in runs])
             gains = hits - 100 * np.array([found[AGAINST][0] for found in runs])
             seconds = float(np.median([found[name][1] for found in runs]))
-            gain = "" if name == AGAINST else interval(gains)
+            gain = "" if name == AGAINST else interval(gains.tolist())
             deviation = f"{hits.std(ddof=1):.1f}" if len(hits) > 1 else "-"
             rows.append([shift, name, f"{hits.mean():.1f}", deviation, gain, f"{seconds:.1f}", str(len(runs))])
     return rows
-
-
-def interval(gains: np.ndarray) -> str:
-    """The mean of paired differences with its 95 % interval of Student's t over seeds."""
-    if len(gains) < 2:
-        return f"{gains.mean():+.1f}"
-    half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains))
-    return f"{gains.mean():+.1f} ({gains.mean() - half:+.1f} to {gains.mean() + half:+.1f})"
 
 
 def epochs(options: argparse.Namespace, scratch: Path) -> list[list[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -59,6 +60,15 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """The median, with the smallest and the largest."""
     shown = [f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))]
     return shown[0] if len(values) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def interval(values: Sequence[float], sign: str = "+") -> str:
+    """The mean with its 95 % interval of Student's t, such as of paired differences over seeds; `sign` for a format."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:{sign}.1f}"
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:{sign}.1f} ({mean - half:{sign}.1f} to {mean + half:{sign}.1f})"
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:

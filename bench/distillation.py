@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import SHARED, parser, pictures, show
-from scipy import stats
+from common import SHARED, interval, parser, pictures, show
 from torch import Tensor
 from torch.nn import functional
 
@@ -135,15 +134,6 @@ def prepared(encoder: Encoder, table: Table, places: np.ndarray) -> Tensor:
     rows = table.rows[places]
     frames = next(iter(reading.frames(table.items, encoder.preparation, rows, size=len(rows), workers=0)))
     return encoder.preparation.tensor(frames)
-
-
-def interval(differences: list[float]) -> str:
-    """The mean of paired differences with Student's 95 % interval."""
-    mean = statistics.mean(differences)
-    if len(differences) < 2:
-        return f"{mean:+.1f}"
-    half = stats.t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
-    return f"{mean:+.1f} ({mean - half:.1f} to {mean + half:.1f})"
 
 
 def main() -> None:

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import SHARED, pictures, show
+from common import SHARED, interval, pictures, show
 from fewshot_sets import FILES, NAMES, lines
 from PIL import Image
-from scipy import stats
 from sklearn.datasets import load_digits
 
 import sterna
@@ -135,17 +134,8 @@ def rows(done: dict[str, dict[str, Any]]) -> list[list[str]]:
         names = sorted({one["shipped"] for one in some})
         spread = f"{statistics.mean(shipped):.1f}" + (f" ({statistics.stdev(shipped):.1f})" if len(some) > 1 else "")
         took = f"{statistics.median(one['ladder'] for one in some):.0f}"
-        found.append([group, spread, interval(regrets), f"{ratio:.1f}", took, ", ".join(names), str(len(some))])
+        found.append([group, spread, interval(regrets, ""), f"{ratio:.1f}", took, ", ".join(names), str(len(some))])
     return found
-
-
-def interval(values: list[float]) -> str:
-    """A mean with its 95 % interval by Student's t."""
-    middle = statistics.mean(values)
-    if len(values) < 2:
-        return f"{middle:.1f}"
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{middle:.1f} ({middle - half:.1f} to {middle + half:.1f})"
 
 
 def parsed() -> argparse.Namespace:

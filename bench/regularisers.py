@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import PICTURES, SHARED, show
-from scipy import stats
+from common import PICTURES, SHARED, interval, show
 
 import sterna
 from sterna.settings import Settings
@@ -96,7 +95,7 @@ def table(done: dict[str, dict[str, list[float]]], options: argparse.Namespace) 
             hits = 100 * np.array([found[name][0] for found in runs])
             gains = hits - 100 * np.array([found[ALONE][0] for found in runs])
             seconds = float(np.median([found[name][1] for found in runs]))
-            gain = "" if name == ALONE else interval(gains)
+            gain = "" if name == ALONE else interval(gains.tolist())
             labels = f"{share:.0%} ({round(share * options.pool)})"
             rows.append([labels, name, f"{hits.mean():.1f}", spread(hits), gain, f"{seconds:.1f}", str(len(runs))])
     return rows
@@ -104,14 +103,6 @@ def table(done: dict[str, dict[str, list[float]]], options: argparse.Namespace) 
 
 def spread(values: np.ndarray) -> str:
     return f"{values.std(ddof=1):.1f}" if len(values) > 1 else "-"
-
-
-def interval(gains: np.ndarray) -> str:
-    """The mean of paired differences with its 95 % interval of Student's t over seeds."""
-    if len(gains) < 2:
-        return f"{gains.mean():+.1f}"
-    half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains))
-    return f"{gains.mean():+.1f} ({gains.mean() - half:+.1f} to {gains.mean() + half:+.1f})"
 
 
 def parsed() -> argparse.Namespace:

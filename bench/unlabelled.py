@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import os
 import shutil
 import statistics
@@ -21,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import PICTURES, SHARED, show
-from scipy import stats
+from common import PICTURES, SHARED, interval, show
 from sklearn.datasets import load_digits
 from transformers.utils import logging
 
@@ -174,22 +172,13 @@ def table(done: dict[str, dict[str, list[float]]]) -> list[list[str]]:
             values = [100 * found[route][0] for found in seeds]
             alone = METHODS[1] if route == METHODS[0] else ALONE
             gains = [100 * (found[route][0] - found[alone][0]) for found in seeds]
-            gain = "" if route in (ALONE, METHODS[1]) or route.endswith("floor") else paired(gains)
+            gain = "" if route in (ALONE, METHODS[1]) or route.endswith("floor") else interval(gains)
             seconds = statistics.median(found[route][1] for found in seeds)
             spread = f"{statistics.stdev(values):.1f}" if len(values) > 1 else "-"
             rows.append(
                 [group, route, f"{statistics.mean(values):.1f}", spread, gain, f"{seconds:.0f}", str(len(seeds))]
             )
     return rows
-
-
-def paired(gains: list[float]) -> str:
-    """The mean of paired differences with the 95 % interval of Student's t."""
-    mean = statistics.mean(gains)
-    if len(gains) < 2:
-        return f"{mean:+.1f}"
-    half = float(stats.t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / math.sqrt(len(gains))
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def parsed() -> argparse.Namespace:

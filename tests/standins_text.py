@@ -161,3 +161,21 @@ def folder(place: Path, kind: str, auto: type = transformers.AutoModel, **labels
     tokenizer.save(str(place / "tokenizer.json"))
     (place / "tokenizer_config.json").write_text(json.dumps({**words, "model_max_length": 40}))
     return place
+
+
+def small_bert(place: Path, layers: int, width: int) -> str:
+    """A BERT of a few layers with random weights, the same every time, and the tokenizer of a few sentences."""
+    folder(place, "bert")
+    settings = transformers.BertConfig(
+        vocab_size=200,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=width,
+        max_position_embeddings=48,
+        initializer_range=0.05,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.BertModel(settings).save_pretrained(place)
+    return f"hf:{place}"

@@ -218,6 +218,20 @@ def test_a_fit_moves_what_it_says_and_nothing_else(tune):
     assert f" {numbers.get(tune, count):,} weights moved" in note
 
 
+def interrupted(tune, written, stop, place):
+    """A fit that is stopped at a report of its progress, and taken up again."""
+    told = []
+
+    def interrupting(progress):
+        told.append(progress)
+        if len(told) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tune, written=written, place=place, report=interrupting)
+    return trained(tune, written=written, place=place)
+
+
 @pytest.mark.parametrize(
     ("tune", "stop"),
     [("lora(rank=2)", 2), ("dora(rank=2)", 4), ("ia3", 3), ("bitfit", 3), ("lora(warm_head=false)", 3)],
@@ -226,17 +240,7 @@ def test_a_fit_moves_what_it_says_and_nothing_else(tune):
 def test_an_interrupted_fit_ends_with_the_bits_of_an_undisturbed_one(tmp_path, monkeypatch, tune, stop, written):
     monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     straight, one, _ = trained(tune, written=written)
-    told = []
-
-    def interrupting(progress):
-        told.append(progress)
-        if len(told) == stop:
-            raise KeyboardInterrupt
-
-    place = tmp_path / "checkpoint.pt"
-    with pytest.raises(KeyboardInterrupt):
-        trained(tune, written=written, place=place, report=interrupting)
-    resumed, again, _ = trained(tune, written=written, place=place)
+    resumed, again, _ = interrupted(tune, written, stop, tmp_path / "checkpoint.pt")
     assert same(straight, resumed)
     assert (again.history, again.notes, again.choices) == (one.history, one.notes, one.choices)
     assert (straight.added is None) == (resumed.added is None)
@@ -404,17 +408,7 @@ def test_an_interrupted_soup_ends_with_the_bits_of_an_undisturbed_one(tmp_path, 
     monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
     tune, written = "soup(rates=[1, 3], rate=1)", "epochs=3, batch=8, patience=9"
     straight, one, _ = undisturbed(tune, written)
-    told = []
-
-    def interrupting(progress):
-        told.append(progress)
-        if len(told) == stop:
-            raise KeyboardInterrupt
-
-    place = tmp_path / "checkpoint.pt"
-    with pytest.raises(KeyboardInterrupt):
-        trained(tune, written=written, place=place, report=interrupting)
-    resumed, again, _ = trained(tune, written=written, place=place)
+    resumed, again, _ = interrupted(tune, written, stop, tmp_path / "checkpoint.pt")
     assert same(straight, resumed)
     assert (again.history, again.choices) == (one.history, one.choices)
 

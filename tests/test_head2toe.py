@@ -10,7 +10,6 @@ import torch
 from networks import convolutional
 from PIL import Image
 from scipy.optimize import minimize
-from torch import nn
 
 import sterna
 from sterna import gathering, sequences
@@ -103,17 +102,26 @@ def test_features_that_are_not_finite_are_refused() -> None:
         Head2Toe().fit(given(features, labels, 10))
 
 
-def test_stages_are_pooled_side_by_side_and_one_that_only_pools_counts_once() -> None:
+def test_stages_are_pooled_side_by_side() -> None:
     network = convolutional()
-    stages = [*network.stages.values(), nn.Identity()]
     pictures = torch.randn(2, 3, 8, 8)
-    whole = gathering.Gathered(stages, ragged=False, left=frozenset({len(stages) - 2})).eval()
+    whole = gathering.Gathered(list(network.stages.values()), ragged=False).eval()
     value, wanted = pictures, []
     for stage in network.eval().stages.values():
         value = stage(value)
         wanted.append(value.mean(dim=(2, 3)) if value.dim() == 4 else value.flatten(1))
     with torch.no_grad():
         torch.testing.assert_close(whole(pictures), torch.cat(wanted, dim=1))
+
+
+def test_of_features_that_are_the_same_one_counts() -> None:
+    features, labels, _ = drawn(n=240, d=40)
+    copies = np.hstack([features, features[:, :2]])
+    for keep in (None, 1.0):
+        alone = Head2Toe(keep=keep).fit(given(features, labels, 90)).weight.any(axis=0)
+        both = Head2Toe(keep=keep).fit(given(copies, labels, 90)).weight.any(axis=0)
+        assert alone[:2].all()
+        assert (both[:2] ^ both[40:]).all()
 
 
 def test_packed_sequences_are_pooled_over_their_tokens_alone() -> None:

@@ -38,20 +38,7 @@ RATE = 8000
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of two layers with random weights, and the tokenizer of a few sentences."""
-    place = standins_text.folder(tmp_path_factory.mktemp("bert"), "bert")
-    settings = transformers.BertConfig(
-        vocab_size=200,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=48,
-        initializer_range=0.05,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        transformers.BertModel(settings).save_pretrained(place)
-    return f"hf:{place}"
+    return standins_text.small_bert(tmp_path_factory.mktemp("bert"), layers=2, width=64)
 
 
 def sentence(generator: np.random.Generator, *marks: str) -> str:

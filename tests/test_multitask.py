@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import standins_text
 import torch
-import transformers
 from sklearn.metrics import f1_score, r2_score
 
 import sterna
@@ -220,20 +219,7 @@ def one_label(table: Path, column: str, place: Path, split: bool = True) -> Path
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of one layer with random weights, the same every time."""
-    place = standins_text.folder(tmp_path_factory.mktemp("bert"), "bert")
-    settings = transformers.BertConfig(
-        vocab_size=200,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=48,
-        initializer_range=0.05,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        transformers.BertModel(settings).save_pretrained(place)
-    return f"hf:{place}"
+    return standins_text.small_bert(tmp_path_factory.mktemp("bert"), layers=1, width=32)
 
 
 BOTH = Columns(text=("text",), label=("mood", "length"), task="several")

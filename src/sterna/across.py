@@ -13,6 +13,7 @@ from typing import Any
 from sterna import folder, plan, spec, wording
 from sterna.errors import SpecError
 from sterna.plan import Route, Subject, Words
+from sterna.settings import Settings
 
 AUTO = "auto"
 METHODS = "coral, subspace_alignment, tca, jda, optimal_transport"  # what `auto` tries on features
@@ -21,6 +22,11 @@ TUNE = "partial"  # the frozen stages below are computed once
 ALONE = "source only"
 ADAPTING = ("statistics", *plan.UNLABELLED)  # what losses need that adapt
 FLOORS = {"none": ALONE, "target_only": "target only"}  # methods of `adapt/` that do not transfer across, as routes
+
+
+def planned(words: Words, subject: Subject, settings: Settings, crossed: bool, known: bool) -> tuple[Route, ...]:
+    """The routes of a run: of an adaptation where the labelled examples are of another domain, else of the target."""
+    return routes(words, subject, known) if crossed else plan.routes(words, settings, subject)
 
 
 def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, ...]:

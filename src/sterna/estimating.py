@@ -75,7 +75,7 @@ class Points:
 
 def pointed(route: Route, desk: Desk) -> Estimated:
     """An estimator of points. Raises `TrainingError` for what it cannot learn from."""
-    training, points = desk.training, Points.at(desk, getattr(route.tune, "takes", "") == "stages")
+    training, points = desk.training, Points.at(desk, route.gathers)
     others = None if training.unlabelled is None else points(training.unlabelled)
     encoding = points.encoding
     try:

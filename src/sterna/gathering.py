@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,26 +23,20 @@ class Gathered(nn.Module):
     Args:
         stages: in the order in which they run.
         ragged: whether what lies between them are packed sequences.
-        left: places of stages whose outputs are left out.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], ragged: bool, left: frozenset[int] = frozenset()) -> None:
+    def __init__(self, stages: Sequence[nn.Module], ragged: bool) -> None:
         super().__init__()
         self.parts = nn.ModuleList(stages)
         self.ragged = ragged
-        self.left = left
 
-    def each(self, inputs: Tensor) -> list[Tensor]:
-        """The pooled outputs of all stages."""
+    def forward(self, inputs: Tensor) -> Tensor:
         found = []
         for part in self.parts:
             inputs = part(inputs)
             found.append(sequences.pooled(inputs, self.ragged))
             inputs = inputs.clone()  # the next one may begin with an operation in place
-        return found
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return torch.cat([one for place, one in enumerate(self.each(inputs)) if place not in self.left], dim=1)
+        return torch.cat(found, dim=1)
 
 
 def gathered(encoder: Encoder, items: Items) -> Encoder:
@@ -53,19 +46,10 @@ def gathered(encoder: Encoder, items: Items) -> Encoder:
 
     `items`: at least one, of the kind that the encoder takes; how wide stages are is seen on the first.
     """
-    stages, preparation = list(encoder.network.eval().stages.values()), encoder.preparation
+    preparation = encoder.preparation
+    whole = Gathered(list(encoder.network.stages.values()), preparation.ragged).eval()
     frames = next(iter(reading.frames(items, preparation, np.arange(1), size=1, workers=0)))
     with torch.no_grad():
-        each = Gathered(stages, preparation.ragged).eval().each(preparation.tensor(frames))
-    left = frozenset(place for place, pair in enumerate(pairwise(each)) if _same(*pair))
-    network = Network({"stages": Gathered(stages, preparation.ragged, left)}, _head(each, left)).eval()
-    return replace(encoder, network=network, source_classes=(), digest=f"{encoder.digest}.stages", write=None)
-
-
-def _same(output: Tensor, after: Tensor) -> bool:
-    """Whether a stage did nothing but pool what came in."""
-    return output.shape == after.shape and torch.allclose(output, after, rtol=1e-4, atol=1e-6)
-
-
-def _head(each: Sequence[Tensor], left: frozenset[int]) -> nn.Module:
-    return empty_head(sum(one.shape[1] for place, one in enumerate(each) if place not in left))
+        width = whole(preparation.tensor(frames)).shape[1]
+    network = Network({"stages": whole}, empty_head(width)).eval()
+    return replace(encoder, network=network, source_classes=(), digest=f"{encoder.digest}.gathered", write=None)

@@ -67,6 +67,11 @@ class Route:
         """Whether its model is an estimator behind an encoder, or of numbers as they are, and no head of a network."""
         return self.crosses or getattr(self.tune, "takes", "") in ("points", "stages")
 
+    @property
+    def gathers(self) -> bool:
+        """Whether what it reads of its encoder are the outputs of all stages."""
+        return getattr(self.tune, "takes", "") == "stages"
+
     def written(self) -> dict[str, str]:
         """Every part in the grammar, for results and fingerprints."""
         parts = {"tune": (self.tune,), "loss": self.losses, "augment": self.augment, "optimizer": (self.optimizer,)}

@@ -100,15 +100,20 @@ def summaries(routes: Sequence[Outcome]) -> list[Summary]:
     found = []
     for name in dict.fromkeys(outcome.name for outcome in routes):
         mine = [outcome for outcome in routes if outcome.name == name]
-        metrics = {
-            metric: Score(*(float(np.mean([getattr(one.metrics[metric], part) for one in mine])) for part in _PARTS))
-            for metric in mine[0].metrics
-            if all(metric in one.metrics for one in mine)  # one seed's held-out part may leave a figure undefined
-        }
+        metrics = means([one.metrics for one in mine])
         spreads = {metric: _spread([one.metrics[metric].value for one in mine]) for metric in metrics}
         seconds = float(np.mean([one.seconds for one in mine]))
         found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds, spreads))
     return found
+
+
+def means(metrics: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    """Each figure's mean over the seeds, and the mean of its intervals; see `summaries`."""
+    return {
+        name: Score(*(float(np.mean([getattr(one[name], part) for one in metrics])) for part in _PARTS))
+        for name in metrics[0]
+        if all(name in one for one in metrics)  # one seed's held-out part may leave a figure undefined
+    }
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -8,18 +8,18 @@ everything is decided, and no choice depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from sterna import files, folder, keeping, score, splitting, verdict
+from sterna import files, folder, keeping, result, score, splitting, verdict
 from sterna.attempts import Attempts
 from sterna.conclusion import Conclusion, Trial
 from sterna.contracts import Task
 from sterna.maths import blocks
 from sterna.maths.blocks import Block
-from sterna.outcomes import Score, SharedTask, Sharing
+from sterna.outcomes import SharedTask, Sharing
 from sterna.plan import Route
 from sterna.records import Split, Table
 from sterna.score import Scored
@@ -155,14 +155,5 @@ def _compared(
     loss = "log loss" if "log_loss" in task.metrics else "error"
     claim = verdict.Claim(task.primary(block.names), task.gain, loss, SUBJECT)
     found = verdict.decide(sides[0], sides[1], chosen=None, seed=0, margin=at.settings.margin, claim=claim)
-    figures = [_means([pair[side].metrics for pair in pairs]) for side in (0, 1)]
+    figures = [result.means([pair[side].metrics for pair in pairs]) for side in (0, 1)]
     return SharedTask(names[0], block.name, block.task, figures[0], figures[1], found)
-
-
-def _means(metrics: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
-    """Each figure's mean over the seeds, and the mean of its intervals; see `result.summaries`."""
-    return {
-        name: Score(*(float(np.mean([getattr(one[name], end) for one in metrics])) for end in ("value", "low", "high")))
-        for name in metrics[0]
-        if all(name in one for one in metrics)
-    }

@@ -7,6 +7,7 @@ and validation parts, the held-out part is predicted once, and only then scored.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from sterna.errors import TrainingError
 from sterna.evidence import Adapting, Finished
 from sterna.outcomes import CurvePoint
 from sterna.plan import Route, Subject, Words
-from sterna.records import Columns, Encoder, Loaded, Split
+from sterna.records import Columns, Encoder, Loaded, Split, Table, Teacher
 from sterna.result import Result
 from sterna.settings import Settings
 from sterna.store import Store
@@ -114,8 +115,7 @@ def fit(
     budget = climb.seconds(limit) if limit else None
     spare = "" if loaded.unlabelled is not None else intake.spare(loaded)
     subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None, spare)
-    adapting = loaded.crossed
-    routes = across.routes(words, subject, bool(labels)) if adapting else plan.routes(words, chosen, subject)
+    routes = across.planned(words, subject, chosen, loaded.crossed, bool(labels))
     known = teaching.opened(words.teacher, table) if words.teacher else None
     digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)
     mark = plan.fingerprint(routes, chosen, digests)
@@ -124,17 +124,9 @@ def fit(
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
-    encoders = {
-        reference: footing.opened(opening.open_encoder(reference), table)
-        for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
-    }
+    encoders = _encoders(routes, table)
     routes = tuple(one for one in routes if one.raw or footing.serves(one, encoders[one.encoder], plan.climbs(words)))
-    for one in routes:
-        if not one.raw:
-            footing.check(one, encoders[one.encoder], table, related is not None or adapting, known)
-    for reference, opened in encoders.items():
-        for note in opened.notes:
-            watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
+    _checked(routes, encoders, loaded, related, known, watch)
     line = command.written(sides.data, {**vars(words), **sides.others}, columns, chosen)
     entries = [one.written() for one in routes]
     files.write_json(place / keeping.PLAN, {"fingerprint": mark, "command": line, "routes": entries})
@@ -218,8 +210,8 @@ class Study:
         held = table.take(split.test)
         if chosen.route.raw or chosen.route.apart:
             encoder = at.encoders.get(chosen.route.encoder)
-            stages = getattr(chosen.route.tune, "takes", "") == "stages"
-            shipping.ship_estimator(at.folder(chosen.route, chosen.seed), held, at.place, result, encoder, stages)
+            kept, gathers = at.folder(chosen.route, chosen.seed), chosen.route.gathers
+            shipping.ship_estimator(kept, held, at.place, result, encoder, gathers)
         else:
             shipping.ship(at.fitted(chosen.route, chosen.seed), held, at.place, result)
         names = [table.items.name(int(row)) for row in held.rows]
@@ -261,6 +253,31 @@ class Study:
         if known is None and at.loaded.table.items.modality == "row":
             known = opening.open_encoder("columns:all")
         return known and footing.fitted(known, at.loaded.table.take(split.train))
+
+
+def _encoders(routes: Sequence[Route], table: Table) -> dict[str, Encoder]:
+    """The encoders of the routes as the data need them, each opened once."""
+    return {
+        reference: footing.opened(opening.open_encoder(reference), table)
+        for reference in dict.fromkeys(one.encoder for one in routes if not one.raw)
+    }
+
+
+def _checked(
+    routes: Sequence[Route],
+    encoders: Mapping[str, Encoder],
+    loaded: Loaded,
+    related: Loaded | None,
+    known: Teacher | None,
+    watch: Watch,
+) -> None:
+    """Raises for parts of a route that do not fit; then says what the encoders have to say."""
+    for one in routes:
+        if not one.raw:
+            footing.check(one, encoders[one.encoder], loaded.table, related is not None or loaded.crossed, known)
+    for reference, encoder in encoders.items():
+        for note in encoder.notes:
+            watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
 
 
 def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, climbing: bool) -> int:

@@ -7,8 +7,9 @@ Variables", for the penalty.
 Equation: relevance s_j = |W_.j|, W the weights of a linear classifier on the pooled outputs of all stages under the
 penalty lambda sum_j |W_.j|; the head is a logistic regression on the share `keep` of features with the largest s.
 
-Outputs are pooled over their places and standardised; of two stages with the same pooled output one counts. Features
-that the penalty leaves without weight come after all others, by how fast the loss falls along them. The share that is
+Outputs are pooled over their places and standardised; of two features that are the same on all training examples, as
+where a stage does nothing but pool, one counts. Features that the penalty leaves without weight come after all others,
+by how fast the loss falls along them. The share that is
 kept, of 0.5 % to all, and the head's penalty are those of the smallest log loss on the validation part. The paper pools
 to several places for each channel, and judges stages alike by the length of their features; here each channel is one
 feature.
@@ -37,6 +38,7 @@ from sterna.spec import Range, method, option
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MIDDLE = 0.1  # the share without a validation part
+ALIKE = 4  # decimals of standardised features
 PENALTY = 0.01  # C without one
 
 
@@ -76,7 +78,7 @@ class Head2Toe:
         order = self._ranked(features, given)
         judged = bool(len(given.validation.labels))
         shares = (self.keep,) if self.keep else SHARES if judged else (MIDDLE,)
-        counts = sorted({max(1, round(share * width)) for share in shares})
+        counts = sorted({min(max(1, round(share * width)), len(order)) for share in shares})
         found = [self._headed(given, np.sort(order[:count]), judged) for count in counts]
         return min(found, key=lambda one: one[0])[1]
 
@@ -86,12 +88,13 @@ class Head2Toe:
         return replace(self, keep=share, penalty=float(model.inverse_penalty))  # type: ignore[type-var]
 
     def _ranked(self, features: np.ndarray, given: Given) -> np.ndarray:
-        """(d,) the features from the most relevant one on."""
+        """The features from the most relevant one on, those that are copies of another left out."""
         standard = (features - features.mean(axis=0)) * standardising(features)
+        once = np.sort(np.unique(np.round(standard, ALIKE), axis=1, return_index=True)[1])
         weights = given.target.weights.astype(np.float64)
         labels, classes = given.target.labels, len(given.classes)
-        lengths, pulls = group_lasso.lengths(standard, labels, weights, classes, self.pull)
-        return np.lexsort((-pulls, -lengths))
+        lengths, pulls = group_lasso.lengths(standard[:, once], labels, weights, classes, self.pull)
+        return once[np.lexsort((-pulls, -lengths))]
 
     def _headed(self, given: Given, places: np.ndarray, judged: bool) -> tuple[float, Affine]:
         """The head on some features, and its log loss on the validation part."""
