@@ -13,7 +13,7 @@ from test_study import encoder as encoder  # a fixture
 from test_study import write_photos
 
 import sterna
-from sterna import fastest, files
+from sterna import files
 from sterna.errors import SternaError
 from sterna.result import load
 from sterna.store import Store
@@ -52,12 +52,8 @@ def figures(place: Path) -> list[object]:
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="this system has no limit on the size of files")
-def test_a_run_that_cannot_write_says_so_and_goes_on_later(
-    tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_write_says_so_and_goes_on_later(tmp_path: Path, encoder: str) -> None:
     """With room for ever larger files each time, up to the end; the same figures as a run left alone."""
-    # Each has a store of its own, and which number format is fastest is measured once for a store.
-    monkeypatch.setattr(fastest, "plan", lambda prefix, inputs: fastest.Plan())
     for name in ("alone", "short"):
         write_photos(tmp_path / name / "photos", count=8)
     fit(tmp_path / "alone", encoder)

@@ -36,7 +36,7 @@ def _small_shards(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _plain_form(monkeypatch):
-    """Timing would decide the form, and with it the last digits."""
+    """The processor would decide the form, and with it the last digits."""
     with_plan(monkeypatch, fastest.Plan())
 
 

@@ -1,30 +1,31 @@
 """The fastest form of a frozen network on this machine that still computes the same thing.
 
 A frozen prefix runs forward only and never changes, so it may be rearranged: channels last in memory, BatchNorm folded
-into the convolution before it, bfloat16 numbers. Which of these pays depends on the network and on the machine, and
-bfloat16 is not harmless for every network; so the forms are tried on real input, and one is kept only if it agrees.
+into the convolution before it, bfloat16 numbers. Which of these a processor runs faster is known from its instructions
+and from the kind of network, and is not timed: the same data on the same machine take the same form, and so give the
+same bits. bfloat16 is not harmless for every network, so each form is tried on real input and kept only if it agrees.
 """
 
 from __future__ import annotations
 
 import copy
-import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sterna.network import deviation, one_thread
+from sterna.network import deviation
 
 TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe a point of accuracy, 0.02 nothing measurable
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
-EXACT_GAIN = 1.2  # a form that only rearranges float32 must be this much faster than a simpler one
-HALF_GAIN = 1.5  # fewer digits change results a little, so they must pay more: timing noise rarely decides
-PATIENCE = 0.25  # seconds that one run of the plain network on the warm-up batch may take on one core
-ROUNDS = 4
+TRIED = 8  # examples that a form is tried on
+LARGE = 1_000_000  # weights from which fewer digits pay; smaller networks take a millisecond an item in any form
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -33,15 +34,14 @@ Dtype = Literal["float32", "bfloat16"]
 class Plan:
     """A form in which to run a frozen network.
 
-    `deviation` is the largest relative difference (Frobenius norm) from the plain network over all cuts, and `speedup`
-    the gain over it on one core, both as measured on the warm-up batch.
+    `deviation` is the largest relative difference (Frobenius norm) from the plain network over all cuts, as measured on
+    real input.
     """
 
     dtype: Dtype = "float32"
     channels_last: bool = False
     folded: bool = False
     deviation: float = 0.0
-    speedup: float = 1.0
 
     @property
     def form(self) -> str:
@@ -98,80 +98,66 @@ def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) ->
     return Prepared(stages, plan)
 
 
-@one_thread()
 def plan(prefix: nn.Sequential, inputs: Tensor, tolerance: float = TOLERANCE) -> Plan:
-    """Try the forms on a warm-up batch, from the simplest on, and keep the fastest that agrees.
+    """Try the forms that this processor runs faster, from the simplest on, and keep the last that agrees.
 
-    A form replaces a simpler one if its outputs at every cut deviate from the plain network's by no more than
-    `tolerance` and it is clearly faster (`EXACT_GAIN`, `HALF_GAIN`). float16 is not tried: it overflows without a sign,
-    and was at most 1.4 times as fast as the best float32 form where bfloat16 reached 2.7 times.
+    A form agrees if its outputs at every cut deviate from the plain network's by no more than `tolerance`; one that
+    only rearranges float32, by no more than `EXACT`. float16 is not tried: it overflows without a sign, and was at most
+    1.4 times as fast as the best float32 form where bfloat16 reached 2.7 times.
 
     Args:
         prefix: a chain of stages; it is not changed.
         inputs: (b, ...) float32 real input as the network takes it, b >= 1.
         tolerance: the relative deviation that is allowed. 0 leaves only the plain network.
     """
-    plain = prepared(prefix, Plan())
-    cuts = range(1, len(prefix) + 1)
-    inputs = _affordable(plain, inputs)
-    wanted = plain.at(inputs, cuts)
-    best, current, speedup, folds = Plan(), plain, 1.0, False
-    for layout, folded, dtype in _forms(prefix, inputs):
-        candidate = Plan(dtype, layout, folds if dtype != "float32" else folded)
-        form, far = _tried(prefix, candidate, inputs, wanted)
-        if form is None or not far <= (tolerance if dtype != "float32" else min(tolerance, EXACT)):
-            continue
-        folds = folds or candidate.folded
-        gain = _gain(form, current, inputs)
-        if gain >= (EXACT_GAIN if dtype == best.dtype else HALF_GAIN):
-            speedup *= gain
-            best, current = replace(candidate, deviation=far, speedup=speedup), form
+    inputs, best = inputs[:TRIED], Plan()
+    wanted = prepared(prefix, best).at(inputs, range(1, len(prefix) + 1))
+    for step in _steps(prefix, inputs):
+        candidate = replace(best, **step)
+        far = _deviation(prefix, candidate, inputs, wanted)
+        if far <= (tolerance if candidate.dtype != "float32" else min(tolerance, EXACT)):
+            best = replace(candidate, deviation=far)
     return best
 
 
-def _forms(prefix: nn.Module, inputs: Tensor) -> list[tuple[bool, bool, Dtype]]:
-    """Layout, folding and dtype of the forms worth trying, from the simplest on; bfloat16 folds where float32 could."""
-    parts = [type(part) for part in prefix.modules()]
-    pictures = inputs.dim() == 4 and any(issubclass(part, nn.Conv2d) for part in parts)
-    forms: list[tuple[bool, bool, Dtype]] = [(True, False, "float32")] if pictures else []
-    if any(issubclass(part, BATCH_NORMS) for part in parts):
-        forms.append((pictures, True, "float32"))
-    return [*forms, (pictures, False, "bfloat16")]
+def _steps(prefix: nn.Module, inputs: Tensor) -> Iterator[dict[str, Any]]:
+    """What to change in turn, each on top of those before it that agreed."""
+    parts = list(prefix.modules())
+    if inputs.dim() == 4 and any(isinstance(part, nn.Conv2d) for part in parts):
+        yield {"channels_last": True}
+    if any(isinstance(part, BATCH_NORMS) for part in parts):
+        yield {"folded": True}
+    if multiplies_bfloat16() and _pays(parts):
+        yield {"dtype": "bfloat16"}
 
 
-def _tried(
-    prefix: nn.Sequential, candidate: Plan, inputs: Tensor, wanted: dict[int, Tensor]
-) -> tuple[Prepared | None, float]:
-    """A form and its deviation; None where the network cannot take that form."""
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16 matrices; without them they are slower."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
+    return bool(capabilities.get("amx_bf16"))
+
+
+def _pays(parts: list[nn.Module]) -> bool:
+    """Whether bfloat16 is much faster for a network, because it multiplies large matrices most of the time.
+
+    With such instructions it took networks of text and ViTs 2.2 to 4 times as fast as their best float32 form, dense
+    convolutions 1.7 to 3.3 times, and networks built on grouped convolutions 1.0 to 1.4 times, which is not worth the
+    digits; ConvNeXt has some and does most of its work in linear layers.
+    """
+    convolutions = [part for part in parts if isinstance(part, CONVOLUTIONS)]
+    convolved = sum(part.weight.numel() for part in convolutions)
+    other = [part for part in parts if not isinstance(part, (nn.Embedding, *CONVOLUTIONS))]
+    linear = sum(weight.numel() for part in other for weight in part.parameters(recurse=False) if weight.dim() > 1)
+    return linear + convolved >= LARGE and (linear > convolved or all(part.groups == 1 for part in convolutions))
+
+
+def _deviation(prefix: nn.Sequential, candidate: Plan, inputs: Tensor, wanted: dict[int, Tensor]) -> float:
+    """How far a form is from the plain network; infinite where the network cannot take it."""
     try:
-        form = prepared(prefix, candidate, inputs)
-        got = form.at(inputs, tuple(wanted))
+        got = prepared(prefix, candidate, inputs).at(inputs, tuple(wanted))
     except RuntimeError:  # an operation that does not exist for this dtype or layout
-        return None, float("inf")
-    return form, max((deviation(got[cut], wanted[cut]) for cut in wanted), default=0.0)
-
-
-def _affordable(plain: Prepared, inputs: Tensor) -> Tensor:
-    """As much of the warm-up batch as the plain network runs in `PATIENCE`, so that trying costs seconds."""
-    plain(inputs[:1])  # the first run is slower
-    return inputs[: max(1, min(len(inputs), int(PATIENCE / max(_seconds(plain, inputs[:1]), 1e-9))))]
-
-
-def _gain(form: Prepared, other: Prepared, inputs: Tensor) -> float:
-    """How many times as fast as `other` a form is: the shortest runs of both, taken in turns after a first one."""
-    runs = [(_seconds(form, inputs), _seconds(other, inputs)) for _ in range(ROUNDS + 1)][1:]
-    return min(second for _, second in runs) / max(min(first for first, _ in runs), 1e-9)
-
-
-def _seconds(form: Prepared, inputs: Tensor) -> float:
-    """The time of the processor, which stands still while other programs have it, for one run."""
-    start = time.thread_time()
-    form(inputs)
-    return time.thread_time() - start
-
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        return float("inf")
+    return max((deviation(got[cut], wanted[cut]) for cut in wanted), default=0.0)
 
 
 def fold(stages: nn.Sequential, sample: Tensor) -> int:

@@ -108,11 +108,11 @@ class Store:
     def layout(self, encoder: Encoder, items: Items, rows: np.ndarray) -> Layout:
         """The form in which this network runs on this machine, and the shape of a row at each cut.
 
-        Which form is fastest is found by timing, so it is found once and remembered: a second run gives the same bits.
+        Found once for an encoder and remembered, so that a second run need not try the forms, and other data of the
+        same encoder take the same one.
         """
         key = digested([extraction.FORMAT, encoder.digest, repr(encoder.preparation), *_machine(), fastest.TOLERANCE])
         place = self.folder / "plans" / f"{key}.json"
-        # The lock also keeps two processes from spoiling each other's timing.
         with files.locked(place.parent, wait=True):
             if not place.exists():
                 files.write_json(place, measured(encoder, items, rows))
@@ -139,8 +139,7 @@ class Store:
     def clear(self) -> None:
         """Remove all activations.
 
-        Remembered forms stay: they are a few bytes, and found by timing, so that finding them anew could choose another
-        and change results in their last digits.
+        Remembered forms stay: they are a few bytes, and other data could lie on the other side of the tolerance.
         """
         for path in [*self._paths(), *self._paths(files.UNFINISHED)]:
             shards.remove(path)
@@ -181,12 +180,12 @@ def _check_cuts(cuts: Sequence[int], encoder: Encoder) -> None:
 
 
 def _machine() -> tuple[str, ...]:
-    """What decides how fast a form runs here."""
+    """What decides which form is fast here."""
     described = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
     models = [line for line in described.splitlines() if line.startswith("model name")]
     return (
         *(torch.__version__, platform.machine(), platform.processor(), *models[:1]),
-        *(torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())),
+        *(torch.backends.cpu.get_cpu_capability(), str(fastest.multiplies_bfloat16()), str(torch.get_num_threads())),
     )
 
 
