@@ -21,6 +21,7 @@ from sterna.records import Batch, Output, Phase, Seen
 MEMORY_SHARE = 0.25  # of the machine's memory that one training step may take
 LARGEST_BATCH = 64  # beyond it small data sets get too few steps
 GROUPS = 3  # of like length, at most about, into which a batch of any lengths is divided
+SMALLEST = 800  # positions of a group: each passes over all weights, which costs what a hundred positions do or more
 STEPS_WANTED = 20  # an epoch, at least, when the batch size is found
 
 
@@ -224,7 +225,7 @@ def by_length(network: nn.Module, inputs: Tensor) -> Output:
     For batches whose items were not chosen by length: half of such a batch is padding. Each item has one answer.
     """
     lengths = sequences.lengths(inputs).cpu().numpy()
-    groups = sequences.batches(lengths, max(1, int(lengths.sum()) // GROUPS), len(inputs))
+    groups = sequences.batches(lengths, max(SMALLEST, int(lengths.sum()) // GROUPS), len(inputs))
     outputs = [network(inputs[group, : int(lengths[group].max())]) for group in map(torch.from_numpy, groups)]
     back = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable")).to(inputs.device)
     features, logits = (
