@@ -211,8 +211,8 @@ def main() -> None:
         [
             "Both see `shots` labels a class; sterna keeps a fifth of them for validation.",
             f"SetFit stops after {options.steps} steps of 16 pairs, where an epoch has more.",
-            "Seconds are of the processor, for learning and for answering the test examples; those of the probe hold the "
-            "extraction that prototypes and zero_shot read.",
+            "Seconds are of the processor, for learning and for answering the test examples; those of the probe hold "
+            "the extraction that prototypes and zero_shot read.",
         ],
     )
 
