@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sterna.network import deviation
+from sterna.network import deviation, device
 
 TOLERANCE = 0.02  # relative; see docs/figures.md: 0.28 cost a probe a point of accuracy, 0.02 nothing measurable
 EXACT = 1e-3  # relative; rearranging float32 sums stays far below it, a wrong rearrangement far above
@@ -51,7 +51,10 @@ class Plan:
 
 
 class Prepared:
-    """A copy of a chain of stages in the form of a plan; inputs are float32, outputs of the plan's dtype."""
+    """A copy of a chain of stages in the form of a plan, on the device of this machine.
+
+    Inputs are float32, outputs of the plan's dtype; both lie in ordinary memory.
+    """
 
     def __init__(self, stages: nn.Sequential, plan: Plan) -> None:
         self.stages = stages
@@ -64,18 +67,19 @@ class Prepared:
     @torch.inference_mode()
     def at(self, inputs: Tensor, cuts: Collection[int]) -> dict[int, Tensor]:
         """The outputs of the first `cut` stages for each cut, in one pass that ends at the highest."""
+        inputs = inputs.to(device())
         if inputs.is_floating_point():  # tokens are numbers of rows, not quantities
             inputs = inputs.to(getattr(torch, self.plan.dtype))
         if self.plan.channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        found = {0: inputs.clone()} if 0 in cuts else {}
+        found = {0: inputs.clone().cpu()} if 0 in cuts else {}
         for cut, stage in enumerate(self.stages, start=1):
             if cut > max(cuts):
                 break
             inputs = stage(inputs)
             if cut in cuts:
                 # A copy, because the next stage may begin with an operation in place.
-                found[cut] = inputs.clone() if cut < max(cuts) else inputs
+                found[cut] = (inputs.clone() if cut < max(cuts) else inputs).cpu()
         return found
 
 
@@ -92,7 +96,7 @@ def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) ->
         if sample is None:
             raise ValueError("a folded plan needs a sample of the input")
         fold(stages, sample[:1])
-    stages = stages.to(getattr(torch, plan.dtype))
+    stages = stages.to(device(), getattr(torch, plan.dtype))
     if plan.channels_last:
         stages = stages.to(memory_format=torch.channels_last)
     return Prepared(stages, plan)
@@ -132,7 +136,9 @@ def _steps(prefix: nn.Module, inputs: Tensor) -> Iterator[dict[str, Any]]:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 matrices; without them they are slower."""
+    """Whether what networks run on has instructions for products of bfloat16; without them they are slower."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
     return bool(capabilities.get("amx_bf16"))
 

@@ -113,8 +113,3 @@ def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
             named = ", ".join(classes[number] for number in list(rows)[:5])
             desk.notes.append(f"{len(rows)} of {len(classes)} head rows start from the source's: {named}.")
         return encoder.network.with_head(len(classes), rows)
-
-
-def device() -> torch.device:
-    """Where networks are trained."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -315,6 +315,11 @@ def _trains_alike(network: Network, bare: nn.Module, inputs: Tensor) -> bool:
     return deviation(values[1], values[0]) <= TOLERANCE
 
 
+def device() -> torch.device:
+    """Where networks run."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Inside, torch computes in the calling thread alone: for many short passes, and for their timing.

@@ -19,7 +19,7 @@ from torch import Tensor
 from sterna import descent, footing, reading
 from sterna.desk import Desk
 from sterna.maths.seeds import derive
-from sterna.network import Network
+from sterna.network import Network, device
 from sterna.plan import Route
 from sterna.records import Phase
 from sterna.train import PAIRS
@@ -52,12 +52,12 @@ def measured(route: Route, at: Desk) -> Cost:
     if at.encoder is None or route.shallow:
         return Cost(HEAD, 0.0)
     training, encoder = at.training, footing.fitted(at.encoder, at.training.target)
-    network = footing.start(route, encoder, replace(at, notes=[])).to(footing.device())
+    network = footing.start(route, encoder, replace(at, notes=[])).to(device())
     phases = route.tune.plan([sum(w.numel() for w in stage.parameters()) for stage in network.stages.values()])
     drawn = np.random.default_rng(derive(at.seed, "pace")).permutation(len(training.target))[:EXAMPLES]
     rows = training.target.rows[np.sort(drawn)]
     frames, read = _timed(lambda: next(reading.frames(training.target.items, encoder.preparation, rows, size=EXAMPLES)))
-    inputs = encoder.preparation.tensor(frames).to(footing.device())
+    inputs = encoder.preparation.tensor(frames).to(device())
     above = {phase.cut: _step(network, phase, inputs) / len(rows) for phase in phases if phase.solver == "descent"}
     whole = _timed(lambda: _forward(network, inputs))[1] / len(rows)
     lowest = list(accumulate((phase.cut for phase in phases), min))

@@ -29,7 +29,7 @@ from sterna.desk import LONG, Desk, Tables, ones
 from sterna.errors import DataError, TrainingError
 from sterna.estimating import Estimated, Points
 from sterna.maths import blocks
-from sterna.network import Network
+from sterna.network import Network, device
 from sterna.plan import Route
 from sterna.recipe import Choices, Recipe
 from sterna.records import Augment, Labels, Phase, Setting, Table, Training
@@ -143,7 +143,7 @@ def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
     held = desk.training.validation.labels
     desk, scale = _standardised(desk)
     assert desk.encoder is not None
-    network = footing.start(route, desk.encoder, desk).to(footing.device())
+    network = footing.start(route, desk.encoder, desk).to(device())
     history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
     if scale is not None:
         scale.fold(network)  # a twin shares the head

@@ -185,6 +185,7 @@ def _machine() -> tuple[str, ...]:
     models = [line for line in described.splitlines() if line.startswith("model name")]
     return (
         *(torch.__version__, platform.machine(), platform.processor(), *models[:1]),
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         *(torch.backends.cpu.get_cpu_capability(), str(fastest.multiplies_bfloat16()), str(torch.get_num_threads())),
     )
 
