@@ -38,8 +38,8 @@ from sterna.ranking.transrate import TransRate
 
 SCORES = {
     "logme": LogME(),
-    "hscore": HScore(),
-    "hscore(shrinkage=none)": HScore(shrinkage="none", force=True),
+    "hscore": HScore(corrected=False),
+    "hscore(shrinkage=none)": HScore(shrinkage="none", corrected=False, force=True),
     "transrate": TransRate(),
     "gbc": GBC(),
     "sfda": SFDA(),

@@ -44,7 +44,7 @@ SCORES = {
     "logme": LogME(),
     "hscore": HScore(),
     "probe": Probe(),
-    "hscore(shrinkage=none)": HScore(shrinkage="none", force=True),
+    "hscore as published": HScore(corrected=False),
     "transrate": TransRate(),
     "gbc": GBC(),
     "sfda": SFDA(),

@@ -193,13 +193,15 @@ def test_logme_of_features_that_say_nothing() -> None:
 ONE = np.array([[0.0], [1], [2], [4], [5], [6]])
 TWO = np.column_stack([ONE[:, 0], [0, 1, 0, 1, 0, 1]])
 HALVES = np.array([0, 0, 0, 1, 1, 1])
-PLAIN = hscore.HScore(shrinkage="none", force=True)
+PLAIN = hscore.HScore(shrinkage="none", corrected=False, force=True)
+BARE = hscore.HScore(shrinkage="none", corrected=False)
+SHRUNKEN = hscore.HScore(corrected=False)
 
 
 def test_hscore_by_hand() -> None:
-    assert valued(hscore.HScore(shrinkage="none"), ONE, HALVES) == pytest.approx(6 / 7, abs=1e-12)
+    assert valued(BARE, ONE, HALVES) == pytest.approx(6 / 7, abs=1e-12)
     assert valued(PLAIN, TWO, HALVES) == pytest.approx(0.859649122807018, abs=1e-12)
-    assert valued(hscore.HScore(), TWO, HALVES) == pytest.approx(0.7497767768, abs=1e-9)
+    assert valued(SHRUNKEN, TWO, HALVES) == pytest.approx(0.7497767768, abs=1e-9)
 
 
 def test_hscore_is_the_sum_of_squared_canonical_correlations() -> None:
@@ -208,11 +210,11 @@ def test_hscore_is_the_sum_of_squared_canonical_correlations() -> None:
     fitted = CCA(2, scale=False, max_iter=5000, tol=1e-12).fit(features, wanted)
     left, right = fitted.transform(features, wanted)
     correlations = [np.corrcoef(left[:, i], right[:, i])[0, 1] for i in range(2)]
-    found = valued(hscore.HScore(shrinkage="none"), features, labels)
+    found = valued(BARE, features, labels)
     assert found == pytest.approx(sum(c**2 for c in correlations), abs=1e-7)
     affine = features @ np.random.default_rng(1).normal(size=(6, 6)) + 40
-    assert valued(hscore.HScore(shrinkage="none"), affine, labels) == pytest.approx(found, abs=1e-9)
-    one_hot = valued(hscore.HScore(shrinkage="none"), np.eye(3)[labels], labels)
+    assert valued(BARE, affine, labels) == pytest.approx(found, abs=1e-9)
+    one_hot = valued(BARE, np.eye(3)[labels], labels)
     assert one_hot == pytest.approx(2, abs=1e-9)
 
 
@@ -222,9 +224,9 @@ def test_hscore_of_values_is_the_share_that_a_regression_explains() -> None:
     design = np.column_stack([features, np.ones(200)])
     residuals = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     explained = 1 - float(residuals.var() / values.var())
-    assert valued(hscore.HScore(shrinkage="none"), features, values) == pytest.approx(explained, abs=1e-9)
+    assert valued(BARE, features, values) == pytest.approx(explained, abs=1e-9)
     twice = np.column_stack([values, 3 * values - 1])  # says nothing new
-    assert valued(hscore.HScore(shrinkage="none"), features, twice) == pytest.approx(explained, abs=1e-9)
+    assert valued(BARE, features, twice) == pytest.approx(explained, abs=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(90, 12), (40, 70)])
@@ -237,10 +239,10 @@ def test_shrunken_hscore_against_matrices(shape: tuple[int, int]) -> None:
     own = np.stack([centred[labels == c].mean(axis=0) for c in range(4)])
     between = (own * (np.bincount(labels) / len(labels))[:, None]).T @ own
     wanted = (1 - share) * np.trace(np.linalg.solve(shrunken, between))
-    found = valued(hscore.HScore(), features, labels)
+    found = valued(SHRUNKEN, features, labels)
     assert found == pytest.approx(wanted, rel=1e-9)
     for same in (features @ rotation(shape[1]), features + 40, 1e-4 * features):
-        assert valued(hscore.HScore(), same, labels) == pytest.approx(found, rel=1e-9)
+        assert valued(SHRUNKEN, same, labels) == pytest.approx(found, rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(90, 12), (40, 70)])
@@ -259,16 +261,42 @@ def test_hscore_saturates_and_is_refused() -> None:
     features, labels = draw.normal(size=(40, 50)), np.arange(40) % 4
     assert valued(PLAIN, features, labels) == pytest.approx(3, abs=1e-9)
     with pytest.raises(SpecError, match=r"^hscore\(shrinkage=none\) needs 5 .*, got 40 examples of 39 dim.*; type hsc"):
-        valued(hscore.HScore(shrinkage="none"), features, labels)
-    assert valued(hscore.HScore(), features, labels) < 1
+        valued(BARE, features, labels)
+    assert valued(SHRUNKEN, features, labels) < 1
 
 
 def test_hscore_of_random_labels_is_what_chance_gives() -> None:
     """(classes - 1) rank / (n - 1) on average."""
     draw = np.random.default_rng(0)
-    score = hscore.HScore(shrinkage="none").prepare(Evidence(draw.normal(size=(201, 30)), None, 0))
+    score = BARE.prepare(Evidence(draw.normal(size=(201, 30)), None, 0))
     found = [score(draw.permutation(np.arange(201) % 4)) for _ in range(200)]
     assert np.mean(found) == pytest.approx(3 * 30 / 200, rel=0.03)
+
+
+def test_hscore_corrected_for_chance_by_hand() -> None:
+    """One feature explains 6/7, chance 1/5, the best 1; what shrinkage leaves of the two others is the same affine."""
+    assert valued(hscore.HScore(shrinkage="none"), ONE, HALVES) == pytest.approx(
+        (6 / 7 - 1 / 5) / (1 - 1 / 5), abs=1e-12
+    )
+    features, labels = drawn(90, 12, 4)
+    found, shrunk = spectrum(features, centre=True), ledoit_wolf_shrinkage(features)
+    kept = (1 - shrunk) * found.squares / 90
+    weights = kept / (kept + shrunk * (found.squares / 90).mean())
+    chance = 3 * weights.sum() / 89
+    wanted = (valued(SHRUNKEN, features, labels) - chance) / (weights[:3].sum() - chance)
+    assert valued(hscore.HScore(), features, labels) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [4, 40, 400])
+def test_hscore_corrected_for_chance_compares_widths(width: int) -> None:
+    """0 on average for random labels, of classes and of values, however wide; 1 where labels are features."""
+    draw = np.random.default_rng(0)
+    score = hscore.HScore().prepare(Evidence(draw.normal(size=(101, width)), None, 0))
+    for labels in (np.arange(101) % 4, draw.normal(size=(101, 2))):
+        assert abs(np.mean([score(draw.permutation(labels)) for _ in range(300)])) < 0.01
+    labels = np.arange(101) % 4
+    assert valued(hscore.HScore(shrinkage="none"), np.eye(4)[labels], labels) == pytest.approx(1, abs=1e-9)
+    assert valued(hscore.HScore(shrinkage="none", force=True), draw.normal(size=(40, 50)), labels[:40]) == 0
 
 
 # TransRate
