@@ -14,6 +14,7 @@ import torch
 
 from sterna import artifact, estimators, files, folder, gathering, opening, reading
 from sterna.errors import EncoderError
+from sterna.network import device
 from sterna.records import Column, Encoder, Fitted, Items
 from sterna.shipping import ESTIMATOR
 
@@ -111,7 +112,8 @@ def _read(items: Items, encoder: Mapping[str, Any] | None, show: Show) -> Any:
     found = []
     for frames in reading.frames(items, opened.preparation, np.arange(len(items)), size=CHUNK):
         with torch.inference_mode():
-            found.append(opened.network.eval()(opened.preparation.tensor(frames)).features.float().numpy())
+            output = opened.network.eval().to(device())(opened.preparation.tensor(frames).to(device()))
+            found.append(output.features.float().cpu().numpy())
         show(sum(map(len, found)), len(items))
     return np.concatenate(found)
 
@@ -126,14 +128,14 @@ def _aligned(found: Items, columns: Sequence[Column]) -> Items:
 def _answers(fitted: Fitted, items: Items, show: Show) -> list[np.ndarray]:
     """Logits of each item, in order: (1, k), or (w, k) for its words."""
     encoder: Encoder = fitted.encoder
-    network, preparation = fitted.network.eval(), encoder.preparation
+    network, preparation = fitted.network.eval().to(device()), encoder.preparation
     lengths = items.lengths
     order = np.argsort(-lengths, kind="stable") if preparation.ragged and lengths is not None else np.arange(len(items))
     found: list[np.ndarray] = []
     for frames in reading.frames(items, preparation, order, size=CHUNK):
-        output = network(preparation.tensor(frames))
-        logits = output.logits.double().numpy()
-        masks = [slice(None)] * len(logits) if output.mask is None else list(output.mask.numpy())
+        output = network(preparation.tensor(frames).to(device()))
+        logits = output.logits.double().cpu().numpy()
+        masks = [slice(None)] * len(logits) if output.mask is None else list(output.mask.cpu().numpy())
         found += [np.atleast_2d(one)[mask] for one, mask in zip(logits, masks, strict=True)]
         show(len(found), len(items))
     back = np.argsort(order, kind="stable")
