@@ -1,10 +1,12 @@
 """Where tests find real data and real weights; they skip with a reason where these are absent."""
 
+import functools
 import importlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +54,21 @@ def few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(measure.__kwdefaults__, "draws", 200)
         yield
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Tiny classifiers of texts with random weights, by the kind of their transformer; nothing may change them."""
+    transformers, standins = importlib.import_module("transformers"), importlib.import_module("standins_text")
+
+    @functools.cache
+    def of(kind: str) -> Any:
+        place = tmp_path_factory.mktemp("standin") / kind
+        auto = transformers.AutoModelForSequenceClassification
+        standins.folder(place, kind, auto, id2label={0: "x", 1: "y", 2: "z"})
+        return importlib.import_module("sterna.encoders.hf").load(str(place))
+
+    return of
 
 
 @pytest.fixture(autouse=True, scope="session")

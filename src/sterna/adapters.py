@@ -4,33 +4,23 @@ The layers are those of the package peft: low-rank updates (LoRA), the same with
 vectors that rescale (IA3). Each stands in the place of a layer of the network and holds it. A library's own model, the
 shells in which stages run it and a twin with statistics of its own share that layer, so it is exchanged wherever it is
 held, and everything runs through it.
-
-Layers that a library does not call as they are cannot be adapted and are left out: convolutions in groups, those with
-padding or weights of their own making, layers inside torch's attention, and weights that two layers share.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import peft
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from sterna.errors import TrainingError
+from sterna import adaptable
 from sterna.network import Network
 
 NAME = "default"  # of the one adapter that a layer holds
-SHOWN = 6  # ends of names in a message
-# Where IA3 rescales a transformer: keys, values, and what the second layer of a feed-forward part reads.
-RESCALED = ("key", "value", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv", "c_attn", "Wqkv", "query_key_value")
-FEEDFORWARD = ("output.dense", "fc2", "lin2", "mlp.c_proj", "mlp.Wo", "down_proj", "output_dense", "wo")
-INNER = ("attention.output.dense",)  # ends like a feed-forward layer, and is none
 
 
 @dataclass(frozen=True)
@@ -47,9 +37,11 @@ class LowRank:
     targets: tuple[str, ...] = ()
     magnitude: bool = False
 
+    lasting: ClassVar[bool] = False
+
     def add(self, network: Network, cut: int, twin: Network | None) -> Merging:
         kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d)
-        fitting = _chosen(_fitting(network, cut, kinds), self.targets)
+        fitting = adaptable.chosen(adaptable.fitting(network, cut, kinds), self.targets)
         return _added("dora" if self.magnitude else "lora", self, fitting, (network, twin))
 
     def configured(self, names: Sequence[str], turned: bool) -> peft.PeftConfig:
@@ -73,15 +65,21 @@ class Rescaling:
 
     targets: tuple[str, ...] = ()
 
+    lasting: ClassVar[bool] = False
+
     def add(self, network: Network, cut: int, twin: Network | None) -> Merging:
-        fitting = _fitting(network, cut, (nn.Linear, nn.Conv2d))
-        paper = {path: part for path, part in fitting.items() if _ends(path, RESCALED) or _second(path)}
-        known = any(_ends(path, RESCALED) for path in paper)
-        chosen = paper if known and not self.targets else _chosen(fitting, self.targets)
+        fitting = adaptable.fitting(network, cut, (nn.Linear, nn.Conv2d))
+        paper = {
+            path: part
+            for path, part in fitting.items()
+            if adaptable.ends_in(path, adaptable.RESCALED) or adaptable.second(path)
+        }
+        known = any(adaptable.ends_in(path, adaptable.RESCALED) for path in paper)
+        chosen = paper if known and not self.targets else adaptable.chosen(fitting, self.targets)
         return _added("ia3", self, chosen, (network, twin))
 
     def configured(self, names: Sequence[str], turned: bool) -> peft.PeftConfig:
-        second = [] if self.targets else [name for name in names if _second(name)]
+        second = [] if self.targets else [name for name in names if adaptable.second(name)]
         return peft.IA3Config(target_modules=list(names), feedforward_modules=second, fan_in_fan_out=turned)
 
 
@@ -127,7 +125,7 @@ def _added(
     layers: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     for turned in (False, True):
-        parts = {path: part for path, part in fitting.items() if _turned(part) is turned}
+        parts = {path: part for path, part in fitting.items() if adaptable.turned(part) is turned}
         if parts:
             config, made = _wrapped(adapter, parts, turned)
             layers |= made
@@ -140,7 +138,9 @@ def _added(
     places = _placed(network, twin, {id(fitting[path]): layer for path, layer in layers.items()})
     plain = frozenset(id(weight) for name, weight in own if "magnitude" in name or "ia3" in name)
     settings["target_modules"] = list(layers)
-    settings["modules_to_save"] = [path for path, one in _library(network).named_modules() if one is network.head]
+    settings["modules_to_save"] = [
+        path for path, one in adaptable.library(network).named_modules() if one is network.head
+    ]
     if settings.get("feedforward_modules") is not None:
         settings["feedforward_modules"] = [path for path, one in layers.items() if one.is_feedforward]
     return Merging(f"{what} on {len(layers)} layers", sum(w.numel() for _, w in own), plain, layers, places, settings)
@@ -194,7 +194,7 @@ def _placed(
 def _exchange(network: Network, table: Mapping[int, nn.Module]) -> dict[int, nn.Module]:
     """Put other parts in the place of some, by identity, wherever they are held; returns what undoes it."""
     back: dict[int, nn.Module] = {}
-    for owner in _parts(network):
+    for owner in adaptable.parts(network):
         # Shells hold parts that another stage owns without registering them.
         for held in (owner._modules, owner.__dict__):
             for name, part in [*held.items()]:
@@ -202,82 +202,3 @@ def _exchange(network: Network, table: Mapping[int, nn.Module]) -> dict[int, nn.
                     held[name] = table[id(part)]
                     back[id(table[id(part)])] = part
     return back
-
-
-def _parts(network: Network) -> list[nn.Module]:
-    """Every part of the stages and of the library's own model, once."""
-    both = [*network.modules(), *(network.whole.modules() if network.whole is not None else ())]
-    return list({id(part): part for part in both}.values())
-
-
-def _fitting(network: Network, cut: int, kinds: tuple[type[nn.Module], ...]) -> dict[str, nn.Module]:
-    """The layers of the stages from `cut` on that can be adapted, by the names they have in the library's model."""
-    names = {id(part): path for path, part in _library(network).named_modules()}
-    names = {id(part): path for path, part in network.named_modules()} | names
-    held = Counter(id(weight) for part in _parts(network) for weight in part._parameters.values() if weight is not None)
-    found: dict[str, nn.Module] = {}
-    for stage in list(network.stages.values())[cut:]:
-        attention = [one for one in stage.modules() if isinstance(one, nn.MultiheadAttention)]
-        within = {id(part) for one in attention for part in one.modules()}
-        for part in stage.modules():
-            weight = part._parameters.get("weight")
-            single = weight is not None and held[id(weight)] == 1 and id(part) not in within
-            if single and (_turned(part) or _product(part, kinds)):
-                found[names[id(part)]] = part
-    return found
-
-
-def _library(network: Network) -> nn.Module:
-    """The model that a library would open: within its wrapping, where it has one."""
-    whole: Any = network.whole if network.whole is not None else network
-    for name in ("body", "model", "backbone"):
-        inner = getattr(whole, name, None)
-        whole = inner if isinstance(inner, nn.Module) and _wraps(whole) else whole
-    return whole  # type: ignore[no-any-return]
-
-
-def _wraps(module: nn.Module) -> bool:
-    """Whether a module is of sterna's own making."""
-    return type(module).__module__.startswith("sterna.")
-
-
-def _product(part: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer is torch's product or convolution with its weight, and nothing else."""
-    kind = next((kind for kind in kinds if isinstance(part, kind)), None)
-    if kind is None or type(part).forward is not kind.forward or parametrize.is_parametrized(part):
-        return False
-    if isinstance(part, nn.Linear):
-        return True
-    layer: Any = part
-    own = layer.groups == 1 and layer.padding_mode == "zeros" and set(layer.dilation) == {1}
-    return own and type(part)._conv_forward is kind._conv_forward and not layer._forward_pre_hooks  # type: ignore
-
-
-def _turned(part: nn.Module) -> bool:
-    """Whether a layer is the linear layer of GPT-2, whose weight is (inputs, outputs)."""
-    return type(part).__name__ == "Conv1D" and type(part).__module__ == "transformers.pytorch_utils"
-
-
-def _chosen(fitting: Mapping[str, nn.Module], targets: Sequence[str]) -> dict[str, nn.Module]:
-    """The layers whose names end so. Raises `TrainingError` for none."""
-    found = {path: part for path, part in fitting.items() if not targets or _ends(path, targets)}
-    if found:
-        return found
-    ends = list(dict.fromkeys(path.rpartition(".")[2] for path in fitting))
-    if not ends:
-        raise TrainingError(
-            "an adapter needs linear layers or convolutions that are not in groups, and the moving stages have none; "
-            "choose another --tune, such as partial."
-        )
-    shown = ", ".join(ends[:SHOWN]) + (", ..." if len(ends) > SHOWN else "")
-    raise TrainingError(
-        f"no layer of the moving stages has a name that ends in {' or '.join(targets)}; targets may be among {shown}."
-    )
-
-
-def _ends(path: str, ends: Sequence[str]) -> bool:
-    return any(path == end or path.endswith(f".{end}") for end in ends)
-
-
-def _second(path: str) -> bool:
-    return _ends(path, FEEDFORWARD) and not _ends(path, INNER)

@@ -46,7 +46,8 @@ def save(fitted: Fitted, place: Path, inputs: Tensor, card: str, facts: Mapping[
     try:
         fitted.network.cpu().eval()
         write = fitted.encoder.write or _write
-        write(fitted, made, facts)
+        with addition.without(fitted.network):
+            write(fitted, made, facts)
         addition.write(fitted.network, made / addition.FOLDER, fitted.encoder.reference.partition(":")[2])
         files.write_text(made / "README.md", card)
         _check(fitted, made, inputs)
@@ -77,6 +78,7 @@ def load(place: Path) -> Fitted:
     encoder: Encoder = folder.module("encoders", "local").load(str(place))
     if encoder.words is not None and _tags(config):
         encoder = encoder.words()
+    encoder = addition.equipped(encoder, place / addition.FOLDER)
     return Fitted(encoder.network, encoder, encoder.source_classes, _task(place, config))
 
 

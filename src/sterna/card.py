@@ -40,6 +40,7 @@ ANSWERS = {
 PARTS = {"train": "training", "validation": "validation of the source", "test": "target"}  # of an adaptation
 TARGET_ONLY = "target_only"  # the method that learns from labelled target examples and nothing else
 NAMED = 50  # classes that a card lists
+PREDICT = "sterna predict PATH_OF_THIS_FOLDER FILES"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
         *asked,
         "## How to use it",
         "",
-        *(f"    {line}" for line in dict.fromkeys([shipped.how, "sterna predict PATH_OF_THIS_FOLDER FILES"])),
+        *(f"    {line}" for line in dict.fromkeys([*shipped.how.splitlines(), PREDICT])),
         "",
         "## How good it is",
         "",

@@ -192,7 +192,7 @@ def _pairs(stages: nn.Sequential, sample: Tensor) -> list[tuple[nn.Module, nn.Mo
     read: list[tuple[nn.Module, Tensor]] = []
     hooks = []
     for part in stages.modules():
-        if isinstance(part, CONVOLUTIONS):
+        if isinstance(part, CONVOLUTIONS) and not part._forward_hooks:  # which change what it gives
             hooks.append(part.register_forward_hook(lambda part, _, output: made.append((part, output))))
         elif isinstance(part, BATCH_NORMS) and part.running_var is not None and _rest(part) is not None:
             hooks.append(part.register_forward_pre_hook(lambda part, given: read.append((part, given[0]))))

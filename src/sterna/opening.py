@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from sterna import folder
+from sterna import addition, folder
 from sterna.errors import DataError, EncoderError, MissingPackageError
 from sterna.records import Columns, Encoder, Items, Loaded
 
@@ -77,4 +78,4 @@ def open_encoder(reference: str) -> Encoder:
     if origin not in origins:
         raise EncoderError(folder.unknown("origin of encoders", origin, origins))
     encoder: Encoder = folder.module("encoders", origin).load(name)
-    return encoder
+    return addition.equipped(encoder, Path(name).expanduser() / addition.FOLDER)

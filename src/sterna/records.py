@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -131,6 +131,7 @@ class Loaded:
     unlabelled: Table | None = None  # examples of the target without labels, where there are any
     crossed: bool = False  # True: they are the held-out part, of another domain than the rest, which is a source's
     blind: bool = False  # True: the labels of the test part are not known, and those of the table fill their places
+    model: Encoder | None = None  # the saved model that is adapted, with its own head, in place of a source
 
 
 class Sealed:
@@ -257,19 +258,20 @@ class Added(Protocol):
     plain: frozenset[int]  # the identities of those that are never decayed
 
     def merge(self) -> None:
-        """Make them part of the plain weights, and take them out again."""
+        """Make them part of the plain weights, and take them out again; nothing where they last."""
 
     def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What peft calls the configuration of an adapter, in plain values, and its tensors by name."""
+        """The configuration of an adapter, in plain values (what peft calls so), and its tensors by name."""
 
 
 class Adapter(Protocol):
     """The options of layers that are added for a phase; frozen and hashable."""
 
-    def add(self, network: Network, cut: int, twin: Network | None) -> Added:
-        """Put them into the stages from `cut` on, and into those of a twin that shares the weights.
+    lasting: ClassVar[bool]  # True: they cannot become part of the plain weights, and stay after the phase
 
-        Draws their first weights from torch's global generator: fence it. Raises `TrainingError` where none fits.
+    def add(self, network: Network, cut: int, twin: Network | None) -> Added:
+        """Put them into the stages from `cut` on, and into those of a twin that shares the weights; draws their first
+        weights from torch's global generator: fence it. Raises `TrainingError` where none fits.
         """
 
 
@@ -367,9 +369,7 @@ class Encoder:
     head_pace: float = 1.0  # factor on that of the head: small features ask for large weights
     words: Callable[[], Encoder] | None = None  # the twin whose features are (b, t, d), one for each word, for tagging
     pairs: Callable[[], Encoder] | None = None  # the twin that reads the two texts of an item apart
-    fitted: Callable[[Table], Encoder] | None = (
-        None  # the same with statistics of these training rows, where it has any
-    )
+    fitted: Callable[[Table], Encoder] | None = None  # with statistics of these training rows, where it has any
     describe: Callable[[Sequence[str]], np.ndarray] | None = None  # texts -> (n, d) in the space of its features
     write: Callable[[Fitted, Path, Mapping[str, Any]], None] | None = (
         None  # writes the model folder as its library does

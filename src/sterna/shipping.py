@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterna import artifact, files, intake, reading
+from sterna import addition, artifact, bottlenecks, files, intake, reading
 from sterna.card import Shipped, card
 from sterna.records import Encoder, Fitted, Table
 from sterna.result import Result
@@ -26,6 +26,23 @@ HOW = {  # to open a saved model without sterna, by its library
     "scores = [u, v, |u - v|, u * v] @ weight.T + bias of pair_head.safetensors (scales: sterna.json)",
     "scikit-learn": "sterna predict PATH_OF_THIS_FOLDER FILES",
 }
+OPENED = {  # a model that adapters stand in, by its library: how to open it, and the part whose layers they name
+    "timm": (HOW["timm"], "model"),
+    "transformers": (HOW["transformers"], "model"),
+    "sentence-transformers": (
+        "model = sentence_transformers.SentenceTransformer(PATH_OF_THIS_FOLDER)",
+        "model[0].auto_model",
+    ),
+}
+UNKNOWN = "A library that opens this folder leaves the {kind} out and gives other answers; use sterna."
+BEHIND = """# The library leaves the adapters out, and its answers are others until what follows has put them in.
+weights = safetensors.torch.load_file(PATH_OF_THIS_FOLDER + "/adapter/adapter_model.safetensors")
+def behind(name):
+    down, d, up, u = (weights[f"{name}.{one}"] for one in ("down.weight", "down.bias", "up.weight", "up.bias"))
+    by = {2: functional.linear, 3: functional.conv1d, 4: functional.conv2d}[down.ndim]  # of torch.nn
+    return lambda layer, given, h: h + by(functional.gelu(by(h, down, d)), up, u)
+for name in json.load(open(PATH_OF_THIS_FOLDER + "/adapter/adapter_config.json"))["target_modules"]:
+    BODY.get_submodule(name).register_forward_hook(behind(name))"""
 
 
 def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
@@ -44,7 +61,7 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
     about = Shipped(
         fitted.encoder.reference,
         str(config.get("library", "timm")),
-        _how(config),
+        _how(config, (addition.standing(fitted.network) or ({},))[0]),
         table.items.modality,
         [column.name for column in getattr(table.items, "columns", ())],
         str((config.get("pretrained_cfg") or {}).get("license") or ""),
@@ -78,9 +95,18 @@ def ship_estimator(
     files.write_json(model / "config.json", config)
 
 
-def _how(config: Mapping[str, Any]) -> str:
-    """How to open a model without sterna."""
-    written = HOW.get(str(config.get("library", "timm")), "sterna predict PATH_OF_THIS_FOLDER FILES")
+def _how(config: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
+    """How to open a model without sterna.
+
+    `beside`: the configuration of what stays beside its weights, empty where nothing does.
+    """
+    own, library = "sterna predict PATH_OF_THIS_FOLDER FILES", str(config.get("library", "timm"))
+    written = HOW.get(library, own)
+    if beside.get("kind") == bottlenecks.KIND and library in OPENED:
+        opened, body = OPENED[library]
+        written = f"{opened}\n{BEHIND.replace('BODY', body)}"
+    elif beside:
+        written = f"# {UNKNOWN.format(kind=beside['kind'])}\n{own}"
     return written.replace("{architecture}", str(config.get("architecture")))
 
 

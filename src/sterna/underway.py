@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sterna import checkpoint, descent
+from sterna import addition, checkpoint, descent
 from sterna.checkpoint import State
 from sterna.contracts import Feed
 from sterna.errors import TrainingError
@@ -22,6 +22,11 @@ from sterna.maths.seeds import derive
 from sterna.network import TOLERANCE, Network, copied_state, deviation
 from sterna.recipe import Feeds, Progress, Recipe
 from sterna.records import Added, Phase, Setting, Term
+
+BESIDE = (
+    "They stay beside the other weights: a library that opens the model without sterna leaves them out and gives other "
+    "answers; see its card."
+)
 
 
 @dataclass
@@ -60,6 +65,10 @@ class Run:
     def resume(self) -> None:
         """Have the network and the terms as the checkpoint has them."""
         state = self.state
+        for done in self.recipe.phases[: state.phase]:
+            if done.adapter is not None and done.adapter.lasting:
+                self.enter(done)
+                self.added = None
         if state.epoch:  # else the phase has not begun, and the weights are plain
             self.enter(self.recipe.phases[state.phase])
         self.network.load_state_dict(state.weights)
@@ -75,6 +84,11 @@ class Run:
         if phase.adapter is None:
             return
         anchored = [loss for loss in self.recipe.losses if getattr(loss, "anchored", False)]
+        if phase.adapter.lasting and addition.standing(self.network) is not None:
+            raise TrainingError(
+                "this network holds adapters or a prompt of a former run, and others are not put beside them; choose "
+                "another --tune, such as lora or full."
+            )
         if anchored:
             raise TrainingError(
                 f"{anchored[0]!r} holds weights to their start that stand still under an adapter; leave the term out, "
@@ -84,8 +98,12 @@ class Run:
             self.added = phase.adapter.add(self.network, phase.cut, self.twin)
 
     def leave(self, phase: Phase, sample: Tensor) -> None:
-        """Make what a phase has added part of the plain weights; `sample` is an input at its cut."""
-        if self.added is None:
+        """Make what a phase has added part of the plain weights, if it can be; `sample` is an input at its cut."""
+        if self.added is None or phase.adapter is None:
+            return
+        if phase.adapter.lasting:
+            self.say(f"{descent.moved(self.added.what, self.added.count, self.network)} {BESIDE}")
+            self.added = None
             return
         added, suffix = self.added, self.network.suffix(phase.cut).eval()
         config, self.state.added = added.alone()
