@@ -129,8 +129,10 @@ def test_one_domain_is_the_target_and_the_others_its_source():
     ("names", "wanted", "sentence"),
     [
         ((), "north", "zoo.csv has no domains to choose from; name the column that holds them: --domain"),
-        (("north", "south"), "west", "one of at least two, north, south, got 'west'; type --target-domain 'north'"),
-        (("north", "north"), "north", "one of at least two, north, got 'north'"),
+        (("North", "south"), "notrh", "has no domain 'notrh'. Did you mean 'North'\\? Its domains are North, south.$"),
+        (("north", "south"), "west9", "zoo.csv has no domain 'west9'. Its domains are north, south.$"),
+        (tuple(f"d{n:02}" for n in range(14)), "x", "Its domains are d00, .*, d11 and 2 more.$"),
+        (("north", "north"), "north", "north is the only domain of zoo.csv, so there is no other to learn from"),
     ],
 )
 def test_a_domain_that_cannot_be_the_target(names, wanted, sentence):

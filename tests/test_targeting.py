@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sterna
 from sterna import intake, opening, splitting, targeting
 from sterna.errors import DataError, SpecError
 from sterna.intake import Sides
@@ -70,6 +71,47 @@ def test_classes_go_by_name_and_unknown_ones_are_adapted_to_and_not_measured(tmp
     for row, label in zip(held.rows, held.labels, strict=True):
         name = target.table.classes[truth[held.items.digest(int(row))]]
         assert found.table.classes[label] == name.casefold()
+
+
+def hospitals(place: Path) -> Path:
+    """Rows of three domains; of "small" a single class, of "few" two of each."""
+    lines = ["x,y,label,hospital"]
+    for number, (domain, kind) in enumerate(
+        [(("a", "b", "small", "few")[n % 4], "ac"[n % 8 < 4]) for n in range(80) if n % 4 < 2 or n < 16]
+    ):
+        lines.append(f"{number},{number % 7},{'a' if domain == 'small' else kind},{domain}")
+    place.write_text("\n".join(lines) + "\n")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("target", "domain", "sentence"),
+    [
+        ("", "smal", "has no domain 'smal'. Did you mean 'small'\\? Its domains are a, b, few, small.$"),
+        ("smal", "", "has no domain 'smal'. Did you mean 'small'\\?"),
+        ("gone.csv", "", "there is no file or folder gone.csv"),
+        ("", "small", "the domain small has no example of class 'c', and two are needed, .* --target 'small' in place"),
+    ],
+)
+def test_a_target_that_is_named_wrongly(target: str, domain: str, sentence: str, tmp_path: Path) -> None:
+    place, columns = hospitals(tmp_path / "h.csv"), Columns(label=("label",), domain="hospital")
+    settings = Settings(domain=domain)  # type: ignore[call-arg]
+    with pytest.raises(DataError, match=sentence):
+        intake.opened(Sides(str(place), target=target), columns, settings, Watch())
+
+
+def test_a_domain_without_the_column_of_domains(tmp_path: Path) -> None:
+    place = hospitals(tmp_path / "h.csv")
+    sentence = "there is no file or folder b0; .* For a domain of the data, name its column by --domain.$"
+    with pytest.raises(DataError, match=sentence):
+        intake.opened(Sides(str(place), target="b0"), Columns(label=("label",)), Settings(), Watch())
+
+
+def test_too_few_examples_to_choose_by_are_refused(tmp_path: Path) -> None:
+    """Two of a class are one to learn from and one to test on."""
+    place, columns = hospitals(tmp_path / "h.csv"), Columns(label=("label",), domain="hospital")
+    with pytest.raises(DataError, match="4 examples leave none to choose by, beside 2 to learn from and 2 to test on"):
+        sterna.fit(place, columns=columns, settings="domain=few, page=false", out=tmp_path / "run")
 
 
 def test_a_target_without_labels_has_fillers_that_are_marked(tmp_path: Path) -> None:

@@ -10,23 +10,95 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sterna import folder, plan, spec, wording
+from sterna import crossing, folder, plan, spec, wording
 from sterna.errors import SpecError
 from sterna.plan import Route, Subject, Words
+from sterna.records import Loaded
 from sterna.settings import Settings
 
 AUTO = "auto"
 METHODS = "coral, subspace_alignment, tca, jda, optimal_transport"  # what `auto` tries on features
 LOSSES = ("dan", "cdan", "mcc", "adabn")  # what it adds to the task's own objective, where a network can be trained
+SOURCELESS = "shot"  # what it tries where a saved model is all there is of the source
 TUNE = "partial"  # the frozen stages below are computed once
 ALONE = "source only"
 ADAPTING = ("statistics", *plan.UNLABELLED)  # what losses need that adapt
 FLOORS = {"none": ALONE, "target_only": "target only"}  # methods of `adapt/` that do not transfer across, as routes
 
 
-def planned(words: Words, subject: Subject, settings: Settings, crossed: bool, known: bool) -> tuple[Route, ...]:
+def planned(words: Words, subject: Subject, settings: Settings, loaded: Loaded, known: bool) -> tuple[Route, ...]:
     """The routes of a run: of an adaptation where the labelled examples are of another domain, else of the target."""
-    return routes(words, subject, known) if crossed else plan.routes(words, settings, subject)
+    if loaded.model is not None:
+        return alone(words, subject, settings, loaded.model.reference)
+    return routes(words, subject, known) if loaded.crossed else plan.routes(words, settings, subject)
+
+
+def alone(words: Words, subject: Subject, settings: Settings, model: str) -> tuple[Route, ...]:
+    """The routes of a saved model that is adapted without its source, then the model as it is.
+
+    Args:
+        words: what the person wrote; `loss` holds addends that ask nothing of source examples, `tune` policies, of
+            which the phases that descend are run: the head is the model's own.
+        model: its reference as an encoder.
+
+    Raises `SpecError` for what cannot serve, before any computation.
+    """
+    _check_alone(words, settings)
+    objectives = wording.alternatives("losses", SOURCELESS if words.loss in ("", AUTO) else words.loss)
+    policies = TUNE if words.tune in ("", AUTO) else words.tune
+    tunes = [one for (one,) in wording.alternatives("tune", policies, single=True)]
+    common, augment = plan.common(words), folder.resolve("augment", words.augment)
+    (still,) = folder.resolve("tune", "none")
+    found: dict[tuple[Any, ...], Route] = {}
+    for loss, tune in itertools.product(objectives, tunes):
+        _check_terms(loss)
+        if any(term.needs == "unlabelled" for term in loss):
+            _check_policy(tune, loss)
+        else:
+            tune = still  # statistics alone change
+        name = " / ".join(([repr(tune)] if len(tunes) > 1 and tune != still else []) + [spec.write(loss)])
+        found.setdefault((tune, loss), common.route(name, model, tune, loss, augment))
+    plan.check_tasks([part for one in found.values() for part in one.losses], subject.task)
+    return (*found.values(), common.route(ALONE, model, still, (), (), True))
+
+
+def _check_alone(words: Words, settings: Settings) -> None:
+    """Raises `SpecError` for options that need labelled examples."""
+    if words.encoder:
+        raise SpecError(f"a saved model brings its own encoder and head, got --encoder {words.encoder}; leave it out.")
+    if words.method or words.teacher:
+        said = f"--method {words.method}" if words.method else f"--teacher {words.teacher}"
+        raise SpecError(f"{said} learns from labelled examples, and a saved model comes without; type --loss shot.")
+    for name, value in (("shots", settings.shots), ("curve", settings.curve), ("budget", settings.budget)):
+        if value:
+            raise SpecError(
+                f"--{name.replace('_', '-')} is for runs that learn from labels, and here nothing does; leave it out."
+            )
+    crossing.criteria(settings.criterion, True, alone=True)
+
+
+def _check_terms(loss: tuple[Any, ...]) -> None:
+    """Raises `SpecError` for an objective that asks for examples of the source, or for nothing."""
+    for term in loss:
+        if not getattr(term, "sourceless", False):
+            what = "learns from labels" if term.supervised else "needs labelled examples of the source"
+            raise SpecError(
+                f"{term!r} {what}, and a saved model comes without; leave it out, as --loss shot does, or give the "
+                "source's data in place of the model."
+            )
+    if all(term.needs not in ADAPTING for term in loss):
+        raise SpecError(f"'{spec.write(loss)}' looks at no example of the target; add a term that does, such as shot.")
+
+
+def _check_policy(tune: Any, loss: tuple[Any, ...]) -> None:
+    """Raises `SpecError` for a policy that moves no stage, or cannot be followed without labels."""
+    phases = tune.plan([1] * 4)
+    labelled = [one for one in phases if one.loss or one.rates or one.solver == "interpolation"]
+    if labelled or not tune.pretrained:
+        why = "chooses or learns by labels" if labelled else "starts from random weights"
+        raise SpecError(f"{tune!r} {why}, and a saved model is adapted without; type --tune {TUNE} or --tune full.")
+    if not any(one.solver == "descent" for one in phases):
+        raise SpecError(f"{tune!r} moves no stage, so '{spec.write(loss)}' has nothing to change; type --tune {TUNE}.")
 
 
 def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, ...]:
@@ -85,6 +157,7 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
     objectives = wording.alternatives("losses", written)
     policies = TUNE if words.tune in ("", AUTO) else words.tune
     tunes = [one for (one,) in wording.alternatives("tune", policies, single=True)]
+    plan.check_heads(tunes)
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     found: dict[tuple[Any, ...], Route] = {}
     for encoder, tune, loss in itertools.product(encoders, tunes, objectives):

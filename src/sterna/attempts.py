@@ -31,7 +31,7 @@ from sterna import (
 from sterna.conclusion import Trial
 from sterna.contracts import Task
 from sterna.desk import Desk
-from sterna.errors import TrainingError
+from sterna.errors import DataError, TrainingError
 from sterna.plan import Route
 from sterna.records import Encoder, Fitted, Loaded, Sealed, Split, Table, Teacher, Training
 from sterna.settings import Settings
@@ -85,8 +85,8 @@ class Attempts:
         last = self.desk(chosen, seed).last()
         encoder = footing.fitted(self.encoders[chosen.encoder], last.training.target)
         network = footing.start(chosen, encoder, last)
+        addition.restore(network, self.folder(chosen, seed) / addition.FOLDER)
         network.load_state_dict(load_file(str(self.folder(chosen, seed) / "weights.safetensors")))
-        network.added = addition.read(self.folder(chosen, seed) / addition.FOLDER)
         return Fitted(network.eval(), encoder, self.loaded.table.classes, self.loaded.table.task)
 
     def desk(self, chosen: Route, seed: int) -> Desk:
@@ -112,6 +112,10 @@ class Attempts:
         kept = self.place / "splits" / f"seed{seed}.json"
         if kept.exists():
             return splitting.from_json(files.read_json(kept), self.loaded)
+        if self.loaded.model is not None:
+            split = targeting.held(self.loaded, seed)
+            files.write_json(kept, splitting.to_json(split, self.loaded))
+            return split
         wanted = self.settings
         split = splitting.split(
             self.loaded,
@@ -123,6 +127,11 @@ class Attempts:
         )
         if self.loaded.crossed:
             split = targeting.settled(split, self.loaded)
+        if not (len(split.validation) or self._folds(split)):
+            counts = f"{len(split.train)} to learn from and {len(split.test)} to test on"
+            raise DataError(
+                f"{len(self.loaded.table)} examples leave none to choose by, beside {counts}; add examples."
+            )
         files.write_json(kept, splitting.to_json(split, self.loaded))
         return split
 
@@ -152,7 +161,10 @@ class Attempts:
         each = self._source_weights(chosen, seed, split)
         target, weights = self._learnt(split.train, each)
         both, folds = np.union1d(split.train, split.validation), self._folds(split)
-        whole = self._learnt(both, each) if folds or len(both) <= self.settings.refit else None
+        whole = self._learnt(both, each) if folds or 0 < len(both) <= self.settings.refit else None
+        alone = self.loaded.model is not None
+        if alone and self.loaded.unlabelled is not None:
+            target, weights = self.loaded.unlabelled, desk.ones(self.loaded.unlabelled)
         test = replace(table.take(split.test), labels=np.zeros(0, dtype=np.int64))
         made = Desk(
             None if chosen.raw else self.encoders[chosen.encoder],
@@ -167,8 +179,8 @@ class Attempts:
             fingerprint=self.mark,
             report=lambda at: self.watch.advance(_where(title, at), at.epoch, at.epochs),
             extracting=lambda done, total: self.watch.advance(f"{title}: computing frozen stages", done, total),
-            criteria=crossing.criteria(self.settings.criterion, bool(chosen.encoder)),
-            owners=targeting.owners(self.loaded) if self.loaded.crossed else None,
+            criteria=crossing.criteria(self.settings.criterion, bool(chosen.encoder), alone),
+            owners=targeting.owners(self.loaded) if self.loaded.crossed and not alone else None,
             teacher=self.teacher,
             sources=self.settings.sources,
         )

@@ -117,7 +117,7 @@ def _check_planned(asked: Agenda, data: DataSet, watch: Watch) -> None:
         title = f"{data.name} / {', '.join(one.name for one in fit.routes)}"
         words = Words(**{**dict.fromkeys(SAID, ""), "augment": "none", "optimizer": "adamw", **fit.words()})
         try:
-            routes = across.planned(words, subject, fit.settings, loaded.crossed, bool(data.sides.labels))
+            routes = across.planned(words, subject, fit.settings, loaded, bool(data.sides.labels))
         except SpecError as error:
             raise SpecError(f"{title}: {error}") from error
         known = {one.written()["tune"]: one.name for one in routes if not one.floor}

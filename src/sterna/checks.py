@@ -47,7 +47,8 @@ def no_such_path(place: Path) -> DataError:
         place, folder = folder, folder.parent
     beside = {one.name.casefold(): one.name for one in folder.iterdir()}
     near = difflib.get_close_matches(place.name.casefold(), sorted(beside), n=1, cutoff=0.6)
-    hint = f"did you mean {folder / beside[near[0]]}?" if near else f"{folder} holds {some(sorted(beside.values()))}."
+    here = "this folder" if folder == Path() else folder
+    hint = f"did you mean {folder / beside[near[0]]}?" if near else f"{here} holds {some(sorted(beside.values()))}."
     return DataError(f"there is no file or folder {place}; {hint}")
 
 

@@ -83,7 +83,8 @@ def fit(
     schedule: Annotated[str, typer.Option(help="such as 'epochs=30, patience=5'; see sterna methods schedule")] = "",
     source: Annotated[str | None, typer.Option(help="labelled data with the same class names, mixed in")] = None,
     target: Annotated[
-        str, typer.Option(help="data to adapt to, DATA being the source; labels are not needed; or a domain's name")
+        str,
+        typer.Option(help="data to adapt to, DATA being the source or a saved model; no labels needed; or a domain"),
     ] = "",
     labels: Annotated[str, typer.Option(help="some labelled examples of the target, as data")] = "",
     unlabelled: Annotated[str, typer.Option(help="more items without labels, for losses that learn from them")] = "",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sterna import adapting, folder
+from sterna import adapting, folder, spec
 from sterna.contracts import Adapted, Pair
-from sterna.errors import DataError
+from sterna.errors import DataError, SpecError
 from sterna.maths.probing import standardising
 from sterna.maths.samples import thinned
 from sterna.maths.seeds import derive
@@ -19,6 +19,7 @@ from sterna.maths.subspaces import principal, projected
 from sterna.records import Labels, Training
 
 SHOWN = 300  # examples a side that are kept to be drawn
+ALONE = "entropy + mutual_information + snd"  # criteria that look at answers for the target and at nothing else
 MOST = 256  # directions; they hold what a few thousand examples can use, and methods take time by their cube
 
 Values = tuple[tuple[str, float], ...]  # (criterion, value), higher is better; NaN where it cannot judge
@@ -134,12 +135,24 @@ def judged(adapted: Adapted, criteria: Sequence[Any]) -> Values:
     return tuple(found)
 
 
-def criteria(written: str, encoded: bool) -> tuple[Any, ...]:
+def criteria(written: str, encoded: bool, alone: bool = False) -> tuple[Any, ...]:
     """The criteria of a sum, by default those that did best. Raises `SpecError` for an unknown one.
+
+    `alone`: there is no example of the source, so that only criteria are left that look at answers for the target;
+    the others are refused.
 
     Features of an encoder keep neighbours together, and `snd`, which asks for that, chose well among them; among
     methods on counts of words it cost seven points on one pair of domains, so rows are judged without it.
     """
+    if alone:
+        found = folder.resolve("criteria", written or ALONE)
+        others = [one for one in found if spec.name_of(type(one)) not in ALONE.split(" + ")]
+        if others:
+            raise SpecError(
+                f"{others[0]!r} looks at labelled examples of the source, and a saved model comes without them; leave "
+                f"it out, or type --criterion '{ALONE}'."
+            )
+        return found
     return folder.resolve("criteria", written or (f"{adapting.ENSEMBLE} + snd" if encoded else adapting.ENSEMBLE))
 
 

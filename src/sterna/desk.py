@@ -54,6 +54,11 @@ class Desk:
     teacher: Teacher | None = None
     folds: tuple[tuple[Desk, np.ndarray], ...] = ()  # of a cross-validation, with the positions in `whole` they judge
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing is labelled: a saved model is adapted, and `target` are the unlabelled examples."""
+        return self.training.crossed and not len(self.training.target.labels)
+
     def last(self) -> Desk:
         """The desk of the last fit, after everything is chosen: it learns from the validation examples too."""
         if self.whole is None:
@@ -171,6 +176,8 @@ class Tables:
         found = Parts(self._moved(phase, training.target, True), self._moved(phase, training.validation, False))
         if training.unlabelled is None or not self.looks:
             return found
+        if self.desk.alone:
+            return replace(found, unlabelled=found.training)
         strong = self.strong._moved(phase, training.unlabelled, True) if self.strong else None
         return replace(found, unlabelled=others._moved(phase, training.unlabelled, True), strong=strong)
 

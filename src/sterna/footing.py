@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from sterna import teaching
@@ -106,6 +108,8 @@ def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
     classes = desk.training.classes
     with torch.random.fork_rng():
         torch.manual_seed(derive(desk.seed, "network"))
+        if desk.alone:
+            return copy.deepcopy(encoder.network)  # the head is its own
         if not route.pretrained and not route.shallow:
             return encoder.fresh().with_head(len(classes), {})
         rows = matching_rows(classes, encoder.source_classes)

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sterna import checks, columnwise, mixing, opening, targeting, together
+from sterna import artifact, checks, columnwise, files, mixing, opening, targeting, together
 from sterna.contracts import Task
 from sterna.errors import DataError, SpecError
 from sterna.maths import blocks
-from sterna.records import Columns, Loaded, Split, Table
+from sterna.records import Columns, Fitted, Loaded, Split, Table
 from sterna.settings import Settings
 from sterna.watching import Watch
 
@@ -54,6 +54,11 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
         return _crossed(sides, columns, watch), None
     if sides.labels:
         raise SpecError("--labels are some labels of a --target, got no target; name it.")
+    if _is_model(data):
+        raise DataError(
+            f"{data} is a saved model, no data; name examples to adapt it to with --target, or fit data from it with "
+            f"--encoder local:{data}."
+        )
     loaded = _read(data, columns, watch, "checking the data")
     if sides.beside:
         return _together(loaded, sides, columns, watch), None
@@ -63,10 +68,27 @@ def opened(sides: Sides, columns: Columns, settings: Settings, watch: Watch) -> 
                 "the source is either another data set (--source) or other domains, not both; leave one out."
             )
         target, others = mixing.by_domain(loaded, settings.domain)
+        _check_classes(target, settings.domain)
         watch.say(f"{len(target.table)} examples of the domain {settings.domain}, {len(others.table)} of all others.")
         return _with_more(target, sides.unlabelled, columns, watch), others
     loaded = _with_more(loaded, sides.unlabelled, columns, watch)
     return loaded, _read(source, columns, watch, "checking the source") if source else None
+
+
+def _check_classes(target: Loaded, domain: str) -> None:
+    """Raises `DataError` for a domain that lacks examples of a class to learn from and to be tested on."""
+    table = target.table
+    if table.task != "classify":
+        return
+    counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()
+    scarce = [(name, count) for name, count in zip(table.classes, counts, strict=True) if count < 2]
+    if scarce:
+        name, count = scarce[0]
+        raise DataError(
+            f"the domain {domain} has {checks.counted(count, 'example') if count else 'no example'} of class '{name}', "
+            "and two are needed, to learn from and to test on; choose another domain, or adapt to this one without its "
+            f"labels: --target '{domain}' in place of --target-domain."
+        )
 
 
 def _together(loaded: Loaded, sides: Sides, columns: Columns, watch: Watch) -> Loaded:
@@ -122,21 +144,88 @@ def _with_more(loaded: Loaded, unlabelled: str, columns: Columns, watch: Watch) 
     return found
 
 
-def _check_there(reference: str) -> None:
-    """Raises `DataError` for what is no file, folder, pattern or name of a set: it would be taken for a text."""
+def _check_there(reference: str, more: str = "") -> None:
+    """Raises `DataError` for what is no file, folder, pattern or name of a set: it would be taken for a text.
+
+    `more`: what else it might have been.
+    """
+    if not _named(reference):
+        raise DataError(f"{checks.no_such_path(Path(reference).expanduser())}{more}")
+
+
+def _named(reference: str) -> bool:
+    """Whether it is a file, a folder, a pattern or the name of a set."""
+    return reference.startswith("sklearn:") or glob.has_magic(reference) or Path(reference).expanduser().exists()
+
+
+def _alone(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
+    """A saved model and what it is to be adapted to, as one data set; see `targeting.alone`."""
+    if columns.domain:
+        raise SpecError(
+            f"--domain {columns.domain} tells sources apart, and a saved model is the source; leave it out."
+        )
+    model = _model(Path(sides.data).expanduser())
+    source = targeting.behind(model)
+    told = ", ".join(model.classes[:8]) + (f" and {len(model.classes) - 8} more" if len(model.classes) > 8 else "")
+    watch.say(
+        f"{sides.data}: a saved model of {len(model.classes)} classes ({told}); it is adapted without its source."
+    )
+    target = _unlabelled(sides.target, source, columns, watch)
+    given = replace(columns, task=columns.task or model.task)
+    judging = _read(sides.labels, given, watch, "checking the labels") if sides.labels else None
+    for one in filter(None, (target, judging)):
+        modality = one.table.items.modality
+        if modality != source.table.items.modality:
+            raise DataError(
+                f"the model {sides.data} takes {source.table.items.modality} data, but those of {one.origin} are "
+                f"{modality}; give others."
+            )
+    found = replace(targeting.alone(source, target, judging), origin=f"{sides.data} -> {sides.target}")
+    for finding in found.findings:
+        watch.say(finding.sentence)
+    return found
+
+
+def _model(place: Path) -> Fitted:
+    """The saved model of a folder. Raises `DataError` for one that cannot be adapted without its source."""
+    config = files.read_json(place / "config.json")
+    if config.get("library") in ("sterna", "scikit-learn"):
+        raise DataError(
+            f"the model {place} has no stages that could move: it is a method on features; give the model of a route "
+            "that is a network, such as --tune partial makes, or adapt the source's data themselves."
+        )
+    fitted = artifact.load(place)
+    if fitted.task != "classify":
+        raise DataError(
+            f"adaptation without a source is for classes, and the model {place} answers the task {fitted.task}; give "
+            "the source's data in place of the model."
+        )
+    if not fitted.classes or len(fitted.classes) != fitted.network.classes:
+        raise DataError(
+            f"the model {place} does not name the classes that its head answers, so it cannot answer for a target; "
+            "write them as label_names into its config.json."
+        )
+    return fitted
+
+
+def _is_model(reference: str) -> bool:
+    """Whether it is a folder of a saved model. Raises `DataError` for the folder of a run, whose model lies inside."""
     place = Path(reference).expanduser()
-    named = reference.startswith("sklearn:") or glob.has_magic(reference)
-    if not named and not place.exists():
-        raise checks.no_such_path(place)
+    if (place / "result.json").is_file() and (place / "model" / "config.json").is_file():
+        raise DataError(f"{reference} is the folder of a run; its model is {Path(reference) / 'model'}, give that.")
+    return (place / "config.json").is_file()
 
 
 def _crossed(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
     """A labelled source and the target of an adaptation, as one data set; see `targeting.joined`."""
+    if _is_model(sides.data):
+        return _alone(sides, columns, watch)
     target, labels = sides.target, sides.labels
     several = [part.strip() for part in sides.data.split(",") if part.strip()]
     sources = [_read(part, columns, watch, "checking the data") for part in several]
     source = sources[0] if len(sources) == 1 else targeting.stacked(sources)
-    if columns.domain and target in source.domains.tolist():
+    plain = not (_named(target) or Path(target).suffix or Path(target).name != target)  # nobody would call a file so
+    if columns.domain and (plain or target in source.domains.tolist()):
         other, source = mixing.by_domain(source, target)
         watch.say(f"{len(other.table)} examples of the domain {target}, {len(source.table)} of all others.")
     else:
@@ -153,7 +242,12 @@ def _unlabelled(target: str, source: Loaded, columns: Columns, watch: Watch) -> 
     try:
         found = _read(target, replace(columns, task=columns.task or source.table.task), watch, "checking the target")
     except DataError:
-        _check_there(target)
+        _check_there(
+            target,
+            ""
+            if columns.domain or not Path(source.origin).is_file()
+            else " For a domain of the data, name its column by --domain.",
+        )
         items, unreadable = opening.gather([target], source.table.items.modality, columns)
         left = f"; {len(unreadable)} cannot be read and are left out" if unreadable else ""
         watch.say(f"{target}: {len(items)} examples without labels{left}.")
@@ -161,7 +255,8 @@ def _unlabelled(target: str, source: Loaded, columns: Columns, watch: Watch) -> 
     try:
         mixing.usable(found.table, source.table)
     except DataError:
-        watch.say(f"The labels of {target} are none of the source's, so its examples count as unlabelled.")
+        whose = "model" if source.model is not None else "source"
+        watch.say(f"The labels of {target} are none of the {whose}'s, so its examples count as unlabelled.")
         return targeting.plain(found.table.items, target)
     return found
 
@@ -188,6 +283,8 @@ def digest(loaded: Loaded) -> str:
     made = hashlib.blake2b(repr((table.task, table.classes)).encode(), digest_size=16)
     labels = np.concatenate(table.labels) if table.labels.dtype == object else table.labels
     made.update(np.ascontiguousarray(labels).tobytes())
+    if loaded.model is not None:
+        made.update(loaded.model.digest.encode())
     others = () if loaded.unlabelled is None else loaded.unlabelled.rows
     for row in (*table.rows, *others):
         made.update(table.items.digest(int(row)).encode())

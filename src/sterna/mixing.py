@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from sterna import spec
 from sterna.errors import DataError
 from sterna.records import Column, Finding, Items, Loaded, Table
+
+LISTED = 12  # domains that a message names
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,16 @@ def by_domain(loaded: Loaded, target: str) -> tuple[Loaded, Loaded]:
     names = sorted(set(loaded.domains.tolist()))
     if not names:
         raise DataError(f"{loaded.origin} has no domains to choose from; name the column that holds them: --domain.")
-    if target not in names or len(names) < 2:
+    if target not in names:
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
         raise DataError(
-            f"the target domain must be one of at least two, {', '.join(names[:8])}, got '{target}'; type "
-            f"--target-domain '{names[0]}'."
+            f"{loaded.origin} has no domain '{target}'.{spec.did_you_mean(target, names)} Its domains are "
+            f"{', '.join(names[:LISTED])}{more}."
+        )
+    if len(names) < 2:
+        raise DataError(
+            f"{target} is the only domain of {loaded.origin}, so there is no other to learn from; name another column "
+            "by --domain, or give other data as the source."
         )
     inside = loaded.domains == target
     return _selected(loaded, inside), _selected(loaded, ~inside)

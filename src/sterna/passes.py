@@ -88,7 +88,7 @@ def _others(run: Run, course: Course, steps: int) -> Iterator[tuple[Batch, ...]]
     With each, where they are given, the same examples strongly augmented.
     """
     unlabelled = course.parts.unlabelled
-    if unlabelled is None or course.phase.loss:
+    if unlabelled is None or unlabelled is course.parts.training or course.phase.loss:
         return
     suffix = course.other
     generator = np.random.default_rng(derive(run.recipe.seed, course.phase.name, "unlabelled", run.state.epoch))
@@ -109,7 +109,7 @@ def seen(run: Run, course: Course, drawn: Drawn) -> Step:
     ragged = course.phase.loss and course.parts.training.lengths is not None
     forward = partial(descent.by_length, course.suffix) if ragged else course.suffix
     labelled = _seen(run, forward, drawn.labelled)
-    found: list[Seen | None] = []
+    found: list[Seen | None] = [labelled] if course.parts.unlabelled is course.parts.training else []
     if drawn.others:
         taught = [True] if any(loss.needs == "unlabelled" for loss in run.recipe.losses) else [False, True]
         for place, batch in enumerate(drawn.others):

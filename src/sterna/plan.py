@@ -121,6 +121,7 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     losses = wording.alternatives("losses", words.loss or (f"{own}, {own} + {DISTILLING}" if words.teacher else own))
     if words.teacher and subject.task == "tag":
         raise SpecError("a teacher answers for whole items, and these labels are tags of their words; leave it out.")
+    check_heads(tunes)
     check_tasks([*tunes, *methods, *(term for loss in losses for term in loss)], subject.task)
     _check_taken(methods, modality)
     shared = common(words)
@@ -277,6 +278,15 @@ def _floors(
         if subject.task in method.tasks:
             found.append(common.route(repr(method).removesuffix("()"), "", method, (), (), floor=True))
     return found
+
+
+def check_heads(tunes: Sequence[Any]) -> None:
+    """Raises `SpecError` for a policy that leaves even the head as it is, where one must be learnt."""
+    for tune in tunes:
+        if not tune.plan([1] * 4):
+            raise SpecError(
+                f"{tune!r} leaves the head as it is, and one for these labels must be learnt; type --tune probe."
+            )
 
 
 def check_tasks(methods: Sequence[Any], task: str) -> None:

@@ -60,7 +60,7 @@ class Parts:
 
     training: Feed
     validation: Feed
-    unlabelled: Feed | None = None  # examples of the target without labels
+    unlabelled: Feed | None = None  # examples of the target without labels; `training` itself where nothing is labelled
     strong: Feed | None = None  # the same in the same order, strongly augmented
 
 

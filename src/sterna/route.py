@@ -185,7 +185,8 @@ def _look(desk: Desk, labels: Labels, *ways: _Way) -> Adapted:
     """Held-out examples of the source, with labels as they came, and the target, as a trained network sees them."""
     held, target = desk.training.validation, desk.training.unlabelled
     assert target is not None
-    sides = ways[0].features(held), ways[-1].features(target)
+    after = ways[-1].features(target)
+    sides = after[:0] if desk.alone else ways[0].features(held), after
     return crossing.seen(sides, (ways[0].answers(held), ways[-1].answers(target)), labels, desk.seed)
 
 
@@ -194,6 +195,8 @@ def _by_domain(desk: Desk) -> Desk:
     training = desk.training
     assert desk.encoder is not None
     assert training.unlabelled is not None
+    if desk.alone:
+        return replace(desk, encoder=domainwise.estimated(desk.encoder, training.unlabelled, desk.seed))
     own, twin = (domainwise.estimated(desk.encoder, part, desk.seed) for part in (training.target, training.unlabelled))
     return replace(desk, encoder=own, twin=twin)
 
@@ -267,6 +270,8 @@ class _History:
 def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _History:
     """Weights by the phases of the route's policy."""
     phases = route.tune.plan([_count(stage) for stage in network.stages.values()])
+    if desk.alone:
+        phases = tuple(phase for phase in phases if phase.solver == "descent")  # no label to fit a head to
     augment = augmenting.combine([part.build() for part in route.augment], route.written()["augment"] or "none")
     tables = Tables(route, desk, network, augment)
     if desk.twin is not None:
@@ -296,6 +301,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         blind=desk.blind,
         ratio=semi_supervised.ratio(route.losses),
     )
+    low = min((phase.cut for phase in phases), default=network.depth)
     counts = desk.task.counts(target.labels, len(target.classes))
     many = len(target) if target.task != "tag" else int(counts.sum())
     setting = Setting(
@@ -304,7 +310,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         target.classes,
         many,
         0 if unlabelled is None else len(unlabelled),
-        min(phase.cut for phase in phases),
+        low,
         teaching.taught(desk.teacher, desk) if "teacher" in needs and desk.teacher else None,
         teaching.before(tables.encoder, desk) if "source" in needs else None,
         teaching.sampled(tables, phases, CHUNK),
@@ -313,7 +319,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
     twin = tables.twin.network if tables.twin else None
     trained = train.train(network, recipe, tables.feeds, setting, twin=twin, place=desk.place, report=desk.report)
     desk.notes.extend(trained.notes)
-    return _History(trained.history, tables, min(phase.cut for phase in phases), trained.choices)
+    return _History(trained.history, tables, low, trained.choices)
 
 
 def _by_source(losses: tuple[Any, ...], desk: Desk) -> tuple[Any, ...]:

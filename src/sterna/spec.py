@@ -165,8 +165,9 @@ def write(methods: Sequence[Any]) -> str:
 
 def did_you_mean(got: str, known: Sequence[str]) -> str:
     """The nearest known name as a question with a space before it, or nothing."""
-    near = difflib.get_close_matches(got.lower(), known, n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    plain = {one.lower(): one for one in reversed(known)}
+    near = difflib.get_close_matches(got.lower(), plain, n=1, cutoff=0.6)
+    return f" Did you mean '{plain[near[0]]}'?" if near else ""
 
 
 def written(value: Any) -> str:

@@ -46,6 +46,10 @@ from sterna.store import Store
 from sterna.watching import Watch
 
 FOLDS = 3  # three fits on two thirds cost what two on the whole do
+UNSEEN = (
+    "What chooses here looks at answers for the target alone, which adaptation makes sure, right or wrong: it cannot "
+    "see one that hurts; name some labelled examples by --labels, to measure it."
+)
 FEW = 200  # examples, up to which a fifth of them is too few to choose by
 
 
@@ -75,7 +79,8 @@ def fit(
 
     Args:
         data: a folder of class folders (pictures, texts, sounds), a table (.csv, .tsv, .jsonl, .parquet) of texts, of
-            paths or of rows, a CoNLL file, an .npz file, or `sklearn:digits`.
+            paths or of rows, a CoNLL file, an .npz file, or `sklearn:digits`. With `target` also the folder of a saved
+            model, which is then adapted without its source; labels, where there are any, judge and are not learnt from.
         encoder: `"timm:resnet50.a1_in1k"`, `"hf:bert-base-uncased"`, `"sentence:NAME"`, `"local:FOLDER"`, several
             separated by commas, or a list. Tables of rows need none.
         tune: which weights move; alternatives separated by commas, each becomes a route. "auto", also where neither
@@ -115,7 +120,7 @@ def fit(
     budget = climb.seconds(limit) if limit else None
     spare = "" if loaded.unlabelled is not None else intake.spare(loaded)
     subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None, spare)
-    routes = across.planned(words, subject, chosen, loaded.crossed, bool(labels))
+    routes = across.planned(words, subject, chosen, loaded, bool(labels))
     known = teaching.opened(words.teacher, table) if words.teacher else None
     digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)
     mark = plan.fingerprint(routes, chosen, digests)
@@ -150,6 +155,8 @@ class Study:
         at = self.attempts
         for doubt in students.doubts(at):
             at.warn(doubt)
+        if at.loaded.model is not None and at.loaded.blind:
+            at.warn(UNSEEN)
         tried = self.ladder.trials if self.ladder else at.trials
         trials = tried(self.routes)
         for needed, floor in (("route", False), ("floor", True)):
@@ -235,7 +242,7 @@ class Study:
         source = at.related.table if at.related and not given.floor else None
         told = (at.loaded.table, split, chosen.test, truth[:0] if at.loaded.blind else truth, at.store)
         adapting = None
-        if at.loaded.crossed:
+        if at.loaded.crossed and at.loaded.model is None:
             drawn = next(one for one in self.routes if one.name == (best if given.floor else given.name))
             sight = keeping.sight(at.folder(drawn, chosen.seed))
             adapting = Adapting(drawn.name, sight, at.encoders.get(drawn.encoder))
@@ -297,5 +304,7 @@ def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, climbing:
 
 
 def _called(data: Path) -> str:
-    """What a run is called after its data: a folder by its name, a file without its ending."""
+    """What a run is called after its data: a folder by its name, a file without its ending, a model after its run."""
+    if (data / "config.json").is_file():
+        return f"{data.resolve().parent.name}-adapted"
     return data.stem if data.is_file() else data.name

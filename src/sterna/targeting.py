@@ -7,14 +7,15 @@ reach a label of it. What may be looked at, the target's items, is handed on wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sterna import mixing
 from sterna.errors import DataError
 from sterna.mixing import JoinedItems
-from sterna.records import Finding, Items, Loaded, Split, Table
+from sterna.records import Finding, Fitted, Items, Loaded, Split, Table
 
 TASKS = ("classify", "regress")
 TARGET = "target"  # the domain of its examples, where the data name none
@@ -82,6 +83,60 @@ def joined(source: Loaded, target: Loaded, few: Loaded | None = None) -> Loaded:
         crossed=True,
         blind=blind,
     )
+
+
+@dataclass(frozen=True)
+class NoItems:
+    """The items of a source of which nothing is at hand but the model that it made."""
+
+    modality: str
+    in_memory: bool = True
+    lengths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def read(self, index: int, hint: int) -> Any:
+        raise IndexError(index)
+
+    def digest(self, index: int) -> str:
+        raise IndexError(index)
+
+    def name(self, index: int) -> str:
+        raise IndexError(index)
+
+
+def behind(model: Fitted) -> Loaded:
+    """The source of a saved model: its classes, and none of its examples."""
+    none = np.zeros(0, dtype=np.int64)
+    table = Table(NoItems(model.encoder.preparation.modality), none, none, model.classes, model.task)
+    return Loaded(table, none, np.zeros(0, dtype="<U5"), (), model.encoder.reference, model=model.encoder)
+
+
+def alone(source: Loaded, target: Loaded, judging: Loaded | None = None) -> Loaded:
+    """A target to which a saved model is adapted without an example of its source.
+
+    Args:
+        source: as `behind` makes it.
+        target: with or without labels, which judge at the end.
+        judging: labelled examples of the target that judge in place of it; they are not adapted to.
+
+    Raises `DataError` as `joined`.
+    """
+    if judging is None:
+        return replace(joined(source, target), model=source.model)
+    held, more = joined(source, judging), plain(target.table.items, target.origin)
+    items, rows = _placed([held.table, replace(more.table, rows=target.table.rows)])
+    unlabelled = replace(held.table, items=items, rows=rows[1], labels=np.zeros(0, dtype=np.int64))
+    origin = f"{source.origin} -> {target.origin}"
+    table = replace(held.table, items=items, rows=rows[0])
+    return replace(held, table=table, origin=origin, unlabelled=unlabelled, model=source.model)
+
+
+def held(loaded: Loaded, seed: int) -> Split:
+    """The split of a saved model's target: everything that is labelled is held out."""
+    none = np.zeros(0, dtype=np.int64)
+    return Split(none, none, np.arange(len(loaded.table)), seed)
 
 
 def beside(loaded: Loaded, more: Loaded) -> Loaded:
@@ -196,10 +251,10 @@ def _own(source: Loaded, digests: set[str]) -> np.ndarray:
 
 def _placed(parts: Sequence[Table]) -> tuple[Items, list[np.ndarray]]:
     """One list of items, and where the rows of each table lie in it."""
-    first = parts[0].items
-    if all(part.items is first for part in parts):
-        return first, [part.rows for part in parts]
     found = [part.items for part in parts]
+    there = [one for one in found if len(one)] or found
+    if all(one is there[0] for one in there):
+        return there[0], [part.rows for part in parts]
     starts = np.cumsum([0, *(len(one) for one in found[:-1])])
     return JoinedItems(tuple(found)), [part.rows + start for part, start in zip(parts, starts, strict=True)]
 

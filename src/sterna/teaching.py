@@ -119,7 +119,7 @@ def before(encoder: Encoder, at: Desk) -> Taught:
 
 def sampled(tables: Tables, phases: Sequence[Phase], size: int) -> Callable[[], Iterator[Batch]]:
     """Clean training examples at the lowest cut, batch by batch."""
-    cut = min(phase.cut for phase in phases)
+    cut = min((phase.cut for phase in phases), default=tables.network.depth)
 
     def batches() -> Iterator[Batch]:
         feed = tables.feed(cut, tables.desk.training.target, training=False)

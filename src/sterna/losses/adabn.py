@@ -29,6 +29,7 @@ class AdaBN:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = "statistics"
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ()
 

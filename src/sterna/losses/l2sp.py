@@ -33,6 +33,7 @@ class L2SP:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = ""
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = True
     anchored: ClassVar[bool] = True  # holds weights by name: not for phases that move others, such as adapters
     tasks: ClassVar[tuple[str, ...]] = ()

@@ -44,6 +44,7 @@ class MCC:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = "unlabelled"
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 

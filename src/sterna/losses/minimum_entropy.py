@@ -40,6 +40,7 @@ class MinimumEntropy:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = "unlabelled"
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 

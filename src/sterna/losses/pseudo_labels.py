@@ -47,6 +47,7 @@ class PseudoLabels:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = "unlabelled"
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 

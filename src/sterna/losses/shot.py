@@ -45,6 +45,7 @@ class SHOT:
 
     supervised: ClassVar[bool] = False
     needs: ClassVar[str] = "unlabelled"
+    sourceless: ClassVar[bool] = True
     regularises: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 

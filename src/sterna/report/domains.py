@@ -39,7 +39,7 @@ def section(material: Material) -> Section | None:
         "sides": material.sides,
         "maps": drawn,
         "method": str((kept.get("map") or {}).get("method") or ""),
-        "notes": material.notes("domains") if kept else [f"There is no map and no distance without evidence: {HOW}."],
+        "notes": material.notes("domains") if kept else [_absent(material)],
         "marks": [_mark("plain"), _mark("star")],
         "unknown": material.blind or -1 in ((kept.get("map") or {}).get("labels") or ()),
         "distances": apart,
@@ -61,6 +61,13 @@ def _maps(material: Material, kept: Mapping[str, Any]) -> mapping.Maps | None:
     return mapping.maps(material, kept["map"], names, stars=True)
 
 
+def _absent(material: Material) -> str:
+    """Why both domains are not drawn."""
+    if material.alone:
+        return "There is no map of both domains and no distance between them: no example of the source was at hand."
+    return f"There is no map and no distance without evidence: {HOW}."
+
+
 def _mark(kind: str) -> str:
     return mapping.star(9, 9, 5, "circle") if kind == "star" else mapping.outline(9, 9, 5, "circle")
 
@@ -71,6 +78,9 @@ def _lead(material: Material, kept: Mapping[str, Any]) -> str:
     known = int(material.result.data.get("known") or 0)
     learnt = int(sizes.get("train", 0)) + int(sizes.get("validation", 0)) - known
     count = numbers.count(int(material.result.data["target"]) - known)
+    if material.alone:
+        model = str(material.result.data.get("origin") or "").rpartition(" -> ")[0]
+        return f"The saved model {model} was adapted to {count} of {target} without looking at a label."
     few = f" and {numbers.count(known)} of {target}" if known else ""
     told = (
         f"Learnt from {numbers.plural(learnt, 'labelled example')} of {source}{few}, and from {count} of {target} "

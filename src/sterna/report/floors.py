@@ -26,14 +26,14 @@ def section(material: Material) -> Section | None:
     values = {
         "chart": interval_chart(named, "right of 0: adaptation is better" if material.adapting else ""),
         "rows": [_row(one) for one in several],
-        "conclusion": _conclusion(several, material.adapting),
+        "conclusion": _conclusion(several, material),
         "choosing": material.result.choosing.sentence if material.result.choosing else "",
         "kinds": [_kind(kind, verdict) for kind in dict.fromkeys(part.kind for part in verdict.parts)],
     }
     return Section("floors", "Against each floor", values)
 
 
-def _conclusion(several: Sequence[Verdict], adapting: bool) -> str:
+def _conclusion(several: Sequence[Verdict], material: Material) -> str:
     beaten = [one.floor for one in several if one.answer == "helps"]
     lost = [one.floor for one in several if one.answer == "hurts"]
     open_ = [one.floor for one in several if one.answer in ("undecided", "equivalent")]
@@ -44,8 +44,10 @@ def _conclusion(several: Sequence[Verdict], adapting: bool) -> str:
     ]
     told = [f"{word} {numbers.listed(names)}" for names, word in parts if names]
     floor = "A floor is trained on the same examples without pretrained weights."
-    if adapting:
+    if material.adapting:
         floor = "A floor learns from the labelled examples of one domain alone and adapts nothing."
+    if material.alone:
+        floor = "The floor is the saved model as it is."
     return f"{several[0].route} is {', and '.join(told)}. {floor}"
 
 

@@ -55,6 +55,12 @@ class Material:
         return self.adapting and not any(one.metrics for one in self.result.routes)
 
     @property
+    def alone(self) -> bool:
+        """Whether a saved model was adapted, without an example of its source."""
+        sizes = self.result.data.get("sizes") or {}
+        return self.adapting and not (sizes.get("train") or sizes.get("validation"))
+
+    @property
     def parts(self) -> Mapping[str, str]:
         """What the parts of the split are called."""
         return DOMAINS if self.adapting else PARTS
