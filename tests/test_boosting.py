@@ -31,8 +31,14 @@ def crossed(count: int, seed: int, noise: float = 0.0) -> tuple[list[tuple[float
     return [tuple(map(float, row)) for row in values], labels
 
 
-def given(target: Examples, validation: Examples, task: str = "classify", k: int = 2) -> Given:
-    return Given(target, validation, tuple("abcdef"[:k]), task, 0, PLAIN)
+def given(
+    target: Examples,
+    validation: Examples,
+    task: str = "classify",
+    k: int = 2,
+    columns: tuple[Column, ...] = PLAIN,
+) -> Given:
+    return Given(target, validation, tuple("abcdef"[:k]), task, 0, columns)
 
 
 TRAIN, LABELS = crossed(240, 0)
@@ -56,6 +62,22 @@ def test_it_is_scikit_learns_boosting_with_the_validated_number_of_trees() -> No
     wanted.set_params(max_iter=count).fit(TRAIN, LABELS)
     np.testing.assert_allclose(estimators.answers(model, TEST, "classify", 2), wanted.predict_proba(TEST), atol=1e-12)
     assert share(model) > 0.85
+
+
+@pytest.mark.parametrize("kinds", [1, 150])
+def test_examples_that_weigh_differently_are_binned_coarsely_and_categories_are_not(kinds: int) -> None:
+    """Binning columns by weight takes scikit-learn most of the time; a category needs a bin of its own."""
+    draw = np.random.default_rng(0)
+    rows = [(float(value), f"kind {place % kinds}") for place, value in enumerate(draw.normal(size=900))]
+    labels = np.array([int(row[0] > 0) for row in rows])
+    columns = (Column("number", "numeric"), Column("kind", "category"))
+    held = examples(rows[600:], labels[600:])
+    models = [
+        Boosting(trees=20).fit(given(examples(rows[:600], labels[:600], weights), held, columns=columns))
+        for weights in (np.where(np.arange(600) < 300, 1.0, 0.2), np.ones(600))
+    ]
+    assert [model[1].max_bins for model in models] == [max(boosting.COARSE, kinds), 255]
+    assert all(model.score(rows[600:], labels[600:]) > 0.95 for model in models)
 
 
 def test_values_are_one_regressor_each() -> None:
