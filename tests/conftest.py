@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def _place(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable, ROOT.parent / "shared" / default))
+
+
+@pytest.fixture(autouse=True)
+def _numbers_of_its_own() -> Iterator[None]:
+    """What a test draws without a generator does not depend on the tests that ran before it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_a_hand_made_encoder_comes_back_too(tmp_path):
 def test_a_model_that_answers_otherwise_when_reopened_is_not_saved(fitted, inputs, tmp_path):
     # The head in use is not the one in the library's model: what is written is not what was fitted.
     fitted.network.head = torch.nn.Linear(fitted.network.width, 3)
+    torch.nn.init.ones_(fitted.network.head.weight)
     with pytest.raises(EncoderError, match="does not give the fitted network's answers back"):
         artifact.save(fitted, tmp_path / "model", inputs, "", {})
     assert list(tmp_path.iterdir()) == []
