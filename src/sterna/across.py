@@ -45,8 +45,7 @@ def alone(words: Words, subject: Subject, settings: Settings, model: str) -> tup
     """
     _check_alone(words, settings)
     objectives = wording.alternatives("losses", SOURCELESS if words.loss in ("", AUTO) else words.loss)
-    policies = TUNE if words.tune in ("", AUTO) else words.tune
-    tunes = [one for (one,) in wording.alternatives("tune", policies, single=True)]
+    tunes = _policies(words)
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     (still,) = folder.resolve("tune", "none")
     found: dict[tuple[Any, ...], Route] = {}
@@ -60,6 +59,12 @@ def alone(words: Words, subject: Subject, settings: Settings, model: str) -> tup
         found.setdefault((tune, loss), common.route(name, model, tune, loss, augment))
     plan.check_tasks([part for one in found.values() for part in one.losses], subject.task)
     return (*found.values(), common.route(ALONE, model, still, (), (), True))
+
+
+def _policies(words: Words) -> list[Any]:
+    """Which weights move, as the person wrote it or by default."""
+    written = TUNE if words.tune in ("", AUTO) else words.tune
+    return [one for (one,) in wording.alternatives("tune", written, single=True)]
 
 
 def _check_alone(words: Words, settings: Settings) -> None:
@@ -97,8 +102,7 @@ def _check_policy(tune: Any, loss: tuple[Any, ...]) -> None:
     if labelled or not tune.pretrained:
         why = "chooses or learns by labels" if labelled else "starts from random weights"
         raise SpecError(f"{tune!r} {why}, and a saved model is adapted without; type --tune {TUNE} or --tune full.")
-    if not any(one.solver == "descent" for one in phases):
-        raise SpecError(f"{tune!r} moves no stage, so '{spec.write(loss)}' has nothing to change; type --tune {TUNE}.")
+    _check_moves(tune, loss)
 
 
 def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, ...]:
@@ -155,8 +159,7 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
     own = folder.load("tasks", subject.task)().loss
     written = ", ".join(f"{own} + {one}" for one in LOSSES) if words.loss == AUTO else words.loss
     objectives = wording.alternatives("losses", written)
-    policies = TUNE if words.tune in ("", AUTO) else words.tune
-    tunes = [one for (one,) in wording.alternatives("tune", policies, single=True)]
+    tunes = _policies(words)
     plan.check_heads(tunes)
     common, augment = plan.common(words), folder.resolve("augment", words.augment)
     found: dict[tuple[Any, ...], Route] = {}
@@ -182,9 +185,13 @@ def _check(loss: tuple[Any, ...], alone: tuple[Any, ...], tune: Any) -> None:
             f"an objective needs an addend that learns from the source's labels, got '{spec.write(loss)}'; add "
             "cross_entropy."
         )
-    phases = tune.plan([1] * 4)
-    moves = any(phase.solver == "descent" for phase in phases)
-    if not moves and any(term.needs in plan.UNLABELLED for term in loss):
+    if any(term.needs in plan.UNLABELLED for term in loss):
+        _check_moves(tune, loss)
+
+
+def _check_moves(tune: Any, loss: tuple[Any, ...]) -> None:
+    """Raises `SpecError` for a policy that moves no stage."""
+    if not any(phase.solver == "descent" for phase in tune.plan([1] * 4)):
         raise SpecError(f"{tune!r} moves no stage, so '{spec.write(loss)}' has nothing to change; type --tune {TUNE}.")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -21,6 +22,15 @@ SHOWN = 6  # ends of names in a message
 RESCALED = ("key", "value", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv", "c_attn", "Wqkv", "query_key_value")
 FEEDFORWARD = ("output.dense", "fc2", "lin2", "mlp.c_proj", "mlp.Wo", "down_proj", "output_dense", "wo")
 INNER = ("attention.output.dense",)  # ends like a feed-forward layer, and is none
+
+
+@dataclass
+class Standing:
+    """Layers that were added and stay, as `records.Added`."""
+
+    what: str
+    count: int
+    plain: frozenset[int] = frozenset()
 
 
 def parts(network: Network) -> list[nn.Module]:

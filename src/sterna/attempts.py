@@ -112,10 +112,12 @@ class Attempts:
         kept = self.place / "splits" / f"seed{seed}.json"
         if kept.exists():
             return splitting.from_json(files.read_json(kept), self.loaded)
-        if self.loaded.model is not None:
-            split = targeting.held(self.loaded, seed)
-            files.write_json(kept, splitting.to_json(split, self.loaded))
-            return split
+        split = self._drawn(seed) if self.loaded.model is None else targeting.held(self.loaded, seed)
+        files.write_json(kept, splitting.to_json(split, self.loaded))
+        return split
+
+    def _drawn(self, seed: int) -> Split:
+        """The split of a seed, drawn for the first time."""
         wanted = self.settings
         split = splitting.split(
             self.loaded,
@@ -132,7 +134,6 @@ class Attempts:
             raise DataError(
                 f"{len(self.loaded.table)} examples leave none to choose by, beside {counts}; add examples."
             )
-        files.write_json(kept, splitting.to_json(split, self.loaded))
         return split
 
     def _run(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sterna import adaptable
+from sterna.adaptable import Standing
 from sterna.errors import TrainingError
 from sterna.network import Network
 
@@ -84,7 +85,7 @@ class Bottlenecks:
                 shared: dict[int, Any] = {id(weight): weight for weight in layer.parameters()}
                 _hold(twin.get_submodule(paths[id(layer)]), copy.deepcopy(layer.get_submodule(PART), shared))
         added = [weight for layer in layers.values() for weight in layer.get_submodule(PART).parameters()]
-        return Standing(network, f"adapters behind {len(layers)} layers", sum(weight.numel() for weight in added))
+        return Standing(f"adapters behind {len(layers)} layers", sum(weight.numel() for weight in added))
 
     def _chosen(self, fitting: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
         """The layers by the names that they have in the library's own model."""
@@ -98,24 +99,6 @@ class Bottlenecks:
         if self.targets or not known:
             return adaptable.chosen(fitting, self.targets)
         return {**known, **(inner if self.attention else {})}
-
-
-@dataclass
-class Standing:
-    """Bottlenecks in their places."""
-
-    network: Network
-    what: str
-    count: int
-    plain: frozenset[int] = frozenset()
-
-    def merge(self) -> None:
-        """Nothing: they stay."""
-
-    def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        found = of(self.network)
-        assert found is not None
-        return found
 
 
 def of(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sterna import checks
 from sterna.outcomes import Outcome, Score
 from sterna.result import Result, summaries
 from sterna.verdict import in_words
@@ -95,7 +96,7 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
     data, route = result.data, next(one for one in result.routes if one.name == result.shipped)
     origin = _measured_on(result)
     classes = [f"{_escaped(name)}" for name in data["classes"]]
-    listed = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
+    listed = checks.some(classes, NAMED)
     answers = ANSWERS[result.task].format(count=len(classes), names=listed)
     asked = [f"Columns: {', '.join(map(_escaped, shipped.columns))}.", ""] if shipped.columns else []
     return [

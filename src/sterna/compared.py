@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sterna import files, stats
+from sterna import checks, files, stats
 from sterna.errors import DataError
 from sterna.measuring import MOST, Measured, Moved
 
@@ -160,7 +160,7 @@ def _far(found: Compared) -> list[str]:
 def _classes(found: Compared) -> list[str]:
     labels = found.labelling
     lacking = [
-        f"{side} has no example of {_some(names)}."
+        f"{side} has no example of {checks.some(names, 5)}."
         for side, names in ((found.right, labels.left_only), (found.left, labels.right_only))
         if names and labels.shared
     ]
@@ -204,10 +204,6 @@ def _how(found: Compared) -> str:
 
 def _often(times: float) -> str:
     return "over 1,000 times" if times >= MOST else f"{times:,.0f} times" if times >= 10 else f"{times:.1f} times"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _p(value: float | None) -> str:

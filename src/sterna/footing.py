@@ -105,11 +105,11 @@ def fitted(encoder: Encoder, table: Table) -> Encoder:
 
 def start(route: Route, encoder: Encoder, desk: Desk) -> Network:
     """The network as training finds it: source weights or random ones, under a head for the target's classes."""
+    if desk.alone:
+        return copy.deepcopy(encoder.network)  # the head is its own
     classes = desk.training.classes
     with torch.random.fork_rng():
         torch.manual_seed(derive(desk.seed, "network"))
-        if desk.alone:
-            return copy.deepcopy(encoder.network)  # the head is its own
         if not route.pretrained and not route.shallow:
             return encoder.fresh().with_head(len(classes), {})
         rows = matching_rows(classes, encoder.source_classes)

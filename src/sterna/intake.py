@@ -166,10 +166,8 @@ def _alone(sides: Sides, columns: Columns, watch: Watch) -> Loaded:
         )
     model = _model(Path(sides.data).expanduser())
     source = targeting.behind(model)
-    told = ", ".join(model.classes[:8]) + (f" and {len(model.classes) - 8} more" if len(model.classes) > 8 else "")
-    watch.say(
-        f"{sides.data}: a saved model of {len(model.classes)} classes ({told}); it is adapted without its source."
-    )
+    classes = f"{len(model.classes)} classes ({checks.some(model.classes, 8)})"
+    watch.say(f"{sides.data}: a saved model of {classes}; it is adapted without its source.")
     target = _unlabelled(sides.target, source, columns, watch)
     given = replace(columns, task=columns.task or model.task)
     judging = _read(sides.labels, given, watch, "checking the labels") if sides.labels else None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sterna import adaptable, hub, sequences, shells
+from sterna.adaptable import Standing
 from sterna.errors import TrainingError
 from sterna.injection import Enters
 from sterna.network import Network, Stage
@@ -114,34 +115,14 @@ class Prompts:
                 _hold(one, found)
         what = f"a prompt of {self.count} vectors" + (f" before each of {len(found)} layers" if found[1:] else "")
         weights = [part.weight for part in found]
-        return Standing(found, what, sum(one.numel() for one in weights), frozenset(map(id, weights)))
-
-
-@dataclass
-class Standing:
-    """Vectors in their places."""
-
-    parts: Sequence[Vectors]
-    what: str
-    count: int
-    plain: frozenset[int]
-
-    def merge(self) -> None:
-        """Nothing: they stay."""
-
-    def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        return _kept(self.parts)
+        return Standing(what, sum(one.numel() for one in weights), frozenset(map(id, weights)))
 
 
 def of(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """What a network holds of them: a configuration in plain values, and tensors by name; None where it holds none."""
     held = _held(network)
-    return _kept(held) if held else None
-
-
-def _kept(parts: Sequence[Vectors]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    tensors = {f"prompt.{place}": part.weight.detach().cpu().clone() for place, part in enumerate(parts)}
-    return {"kind": KIND, "behind": "the first token", "size": len(parts[0].weight)}, tensors
+    tensors = {f"prompt.{place}": part.weight.detach().cpu().clone() for place, part in enumerate(held)}
+    return ({"kind": KIND, "behind": "the first token", "size": len(held[0].weight)}, tensors) if held else None
 
 
 def put(network: Network, tensors: Mapping[str, Tensor]) -> None:
@@ -171,9 +152,9 @@ def _hold(network: Network, parts: Sequence[Vectors]) -> None:
     for layer, part in zip(layers[1:], parts[1:], strict=False):
         layer.add_module(PART, part)
         layer.register_forward_pre_hook(_entered, with_kwargs=True)
+    limit, token = hub.longest(adaptable.library(network), {}), _packed(network)[0].reader.other
     for place in _doors(network):
-        limit = hub.longest(adaptable.library(network), {})
-        place.register_forward_pre_hook(Longer(len(parts[0].weight), limit, _packed(network)[0].reader.other))
+        place.register_forward_pre_hook(Longer(len(parts[0].weight), limit, token))
 
 
 def _drop(network: Network) -> None:

@@ -257,12 +257,6 @@ class Added(Protocol):
     count: int  # of their weights
     plain: frozenset[int]  # the identities of those that are never decayed
 
-    def merge(self) -> None:
-        """Make them part of the plain weights, and take them out again; nothing where they last."""
-
-    def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The configuration of an adapter, in plain values (what peft calls so), and its tensors by name."""
-
 
 class Adapter(Protocol):
     """The options of layers that are added for a phase; frozen and hashable."""

@@ -313,7 +313,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         low,
         teaching.taught(desk.teacher, desk) if "teacher" in needs and desk.teacher else None,
         teaching.before(tables.encoder, desk) if "source" in needs else None,
-        teaching.sampled(tables, phases, CHUNK),
+        teaching.sampled(tables, low, CHUNK),
         target.task,
     )
     twin = tables.twin.network if tables.twin else None

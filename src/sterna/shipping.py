@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sterna import addition, artifact, bottlenecks, files, intake, reading
-from sterna.card import Shipped, card
+from sterna.card import PREDICT, Shipped, card
 from sterna.records import Encoder, Fitted, Table
 from sterna.result import Result
 
@@ -24,7 +24,7 @@ HOW = {  # to open a saved model without sterna, by its library
     "sentence-transformers": "scores = sentence_transformers.SentenceTransformer(PATH_OF_THIS_FOLDER).encode(texts)",
     "sentence-transformers, pairs": "u, v = SentenceTransformer(PATH_OF_THIS_FOLDER).encode of the two texts; "
     "scores = [u, v, |u - v|, u * v] @ weight.T + bias of pair_head.safetensors (scales: sterna.json)",
-    "scikit-learn": "sterna predict PATH_OF_THIS_FOLDER FILES",
+    "scikit-learn": PREDICT,
 }
 OPENED = {  # a model that adapters stand in, by its library: how to open it, and the part whose layers they name
     "timm": (HOW["timm"], "model"),
@@ -100,13 +100,13 @@ def _how(config: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
 
     `beside`: the configuration of what stays beside its weights, empty where nothing does.
     """
-    own, library = "sterna predict PATH_OF_THIS_FOLDER FILES", str(config.get("library", "timm"))
-    written = HOW.get(library, own)
+    library = str(config.get("library", "timm"))
+    written = HOW.get(library, PREDICT)
     if beside.get("kind") == bottlenecks.KIND and library in OPENED:
         opened, body = OPENED[library]
         written = f"{opened}\n{BEHIND.replace('BODY', body)}"
     elif beside:
-        written = f"# {UNKNOWN.format(kind=beside['kind'])}\n{own}"
+        written = f"# {UNKNOWN.format(kind=beside['kind'])}\n{PREDICT}"
     return written.replace("{architecture}", str(config.get("architecture")))
 
 

@@ -19,7 +19,7 @@ from sterna import artifact, desk, folder, network, opening
 from sterna.desk import CHUNK, Desk, Tables
 from sterna.errors import EncoderError
 from sterna.network import matching_rows
-from sterna.records import Batch, Encoder, Fitted, Phase, Table, Taught, Teacher
+from sterna.records import Batch, Encoder, Fitted, Table, Taught, Teacher
 from sterna.store import Store
 
 
@@ -117,9 +117,8 @@ def before(encoder: Encoder, at: Desk) -> Taught:
     return Taught(features, *_head(encoder, range(encoder.network.classes)), encoder.source_classes)
 
 
-def sampled(tables: Tables, phases: Sequence[Phase], size: int) -> Callable[[], Iterator[Batch]]:
-    """Clean training examples at the lowest cut, batch by batch."""
-    cut = min((phase.cut for phase in phases), default=tables.network.depth)
+def sampled(tables: Tables, cut: int, size: int) -> Callable[[], Iterator[Batch]]:
+    """Clean training examples as stage `cut` takes them, batch by batch."""
 
     def batches() -> Iterator[Batch]:
         feed = tables.feed(cut, tables.desk.training.target, training=False)

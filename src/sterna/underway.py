@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,16 @@ BESIDE = (
     "They stay beside the other weights: a library that opens the model without sterna leaves them out and gives other "
     "answers; see its card."
 )
+
+
+class Mergeable(Protocol):
+    """Added layers of an adapter that does not last."""
+
+    def merge(self) -> None:
+        """Make them part of the plain weights, and take them out again."""
+
+    def alone(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The configuration of an adapter, in plain values (what peft calls so), and its tensors by name."""
 
 
 @dataclass
@@ -105,12 +115,13 @@ class Run:
             self.say(f"{descent.moved(self.added.what, self.added.count, self.network)} {BESIDE}")
             self.added = None
             return
-        added, suffix = self.added, self.network.suffix(phase.cut).eval()
-        config, self.state.added = added.alone()
+        added, mergeable = self.added, cast(Mergeable, self.added)
+        suffix = self.network.suffix(phase.cut).eval()
+        config, self.state.added = mergeable.alone()
         self.state.config = json.dumps(config)
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             before = suffix(sample).logits
-            added.merge()
+            mergeable.merge()
             difference = deviation(self.network.suffix(phase.cut).eval()(sample).logits, before)
         if not difference <= TOLERANCE:
             raise TrainingError(
