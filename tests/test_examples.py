@@ -212,7 +212,7 @@ def test_padding_to_the_longest_allowed_length(data_folder):
     assert (len(texts), everything) == (500, pytest.approx(0.469, abs=0.001))
     assert padded(cut(generator.permutation(500))) == pytest.approx(0.47, abs=0.02)
     assert padded(cut(descent.epoch_order(500, 32, generator, lengths))) < 0.08
-    assert padded(sequences.batches(lengths, extraction.POSITIONS, extraction.GRAIN)) < 0.15
+    assert padded(sequences.cheapest(lengths, extraction.POSITIONS, extraction.ROWS)) < 0.06
 
 
 # Heart disease in four hospitals

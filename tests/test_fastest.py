@@ -259,3 +259,15 @@ def test_a_pass_ends_at_the_highest_cut_asked_for():
 def test_a_folded_plan_needs_a_sample():
     with pytest.raises(ValueError, match="sample"):
         fastest.prepared(chain(pair()), Plan(folded=True))
+
+
+def test_the_weights_of_a_form_are_its_own_and_those_that_were_shared_still_are():
+    one = nn.Linear(4, 4)
+    prefix = nn.Sequential(one, nn.Sequential(one, nn.Linear(4, 4)))
+    for plan in (Plan(), Plan("bfloat16")):
+        stages = fastest.prepared(prefix, plan).stages
+        assert stages[0].weight is stages[1][0].weight
+        assert {weight.dtype for weight in stages.parameters()} == {getattr(torch, plan.dtype)}
+        assert not {w.data_ptr() for w in stages.parameters()} & {w.data_ptr() for w in prefix.parameters()}
+        assert not any(weight.requires_grad for weight in stages.parameters())
+    assert all(weight.requires_grad and weight.dtype == torch.float32 for weight in prefix.parameters())

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sterna import extraction, fastest, reading, sequences
+from sterna import extraction, fastest, sequences
+from sterna.fastest import Prepared
 from sterna.network import Network, Stage
 from sterna.records import Encoder
 from sterna.store import Store
@@ -141,21 +142,22 @@ def test_a_second_call_reads_and_a_row_more_computes_only_its_shard(tmp_path, te
 
 
 def test_batches_hold_texts_of_like_length(tmp_path, texts, monkeypatch):
-    shapes = []
-    frames = reading.frames
+    extracted = []
+    at = Prepared.at
 
-    def watched(*args, **kwargs):
-        for batch in frames(*args, **kwargs):
-            shapes.append((tuple(batch.shape[:2]), int((batch[..., -1] > 0).sum())))
-            yield batch
+    def watched(self, inputs, cuts):
+        extracted.append((inputs.shape[0] * inputs.shape[1], int((inputs[..., -1] > 0).sum())))
+        return at(self, inputs, cuts)
 
-    monkeypatch.setattr(reading, "frames", watched)
+    store = Store(tmp_path)
+    store.layout(encoder(), texts, np.arange(300))
+    monkeypatch.setattr(Prepared, "at", watched)
     monkeypatch.setattr(extraction, "POSITIONS", 400)
-    Store(tmp_path).activations(encoder(), texts, [3])
-    extracted = shapes[1:]  # the first is the warm-up
-    padded = sum(rows * longest for (rows, longest), _ in extracted)
-    assert max(rows * longest for (rows, longest), _ in extracted) <= 400
-    assert padded < 1.15 * sum(tokens for _, tokens in extracted)
+    monkeypatch.setattr(sequences, "START", 8)
+    store.activations(encoder(), texts, [3])
+    places, tokens = np.array(extracted).T
+    assert places.max() <= 400
+    assert places.sum() < 1.05 * tokens.sum()
 
 
 def test_the_same_texts_give_the_same_bits_in_any_process_order(tmp_path, texts):

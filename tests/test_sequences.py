@@ -1,5 +1,8 @@
-"""Pairs of texts in one packed tensor come apart and together again, and nothing but their tokens moves."""
+"""Items of unequal length: which go through a network together; pairs in one packed tensor come apart and together."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
@@ -64,3 +67,26 @@ def test_gradients_go_through():
     there = sequences.mask(packed.detach())
     assert (packed.grad[there][:, :3] == 2).all()
     assert not packed.grad[~there].any()
+
+
+def test_no_other_way_to_put_items_together_costs_less(monkeypatch):
+    monkeypatch.setattr(sequences, "START", 5)
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 7, 9):
+        lengths = generator.integers(1, 12, count)
+        found = sequences.cheapest(lengths, 24, 4)
+        assert sorted(np.concatenate(found)) == list(range(count))
+        ordered = np.sort(lengths)[::-1]
+        assert np.array_equal(np.concatenate([lengths[one] for one in found]), ordered)
+        costs = []
+        for cuts in itertools.product([False, True], repeat=count - 1):
+            parts = np.split(ordered, 1 + np.flatnonzero(cuts))
+            if all(len(one) <= 4 and (len(one) == 1 or len(one) * one[0] <= 24) for one in parts):
+                costs.append(sum(len(one) * one[0] + 5 for one in parts))
+        assert sum(len(one) * lengths[one[0]] + 5 for one in found) == min(costs)
+
+
+def test_an_item_longer_than_a_batch_may_be_goes_alone():
+    found = sequences.cheapest(np.array([3, 9000, 2]), 4096, 64)
+    assert [one.tolist() for one in found] == [[1], [0, 2]]
+    assert sequences.cheapest(np.zeros(0, dtype=np.int64), 4096, 64) == []

@@ -26,12 +26,13 @@ from sterna.maths.seeds import derive
 from sterna.records import Augment, Encoder, Items
 from sterna.shards import Shard, Writer
 
-FORMAT = 3  # part of every key; to be raised when the meaning of what is kept changes
+FORMAT = 4  # part of every key; to be raised when the meaning of what is kept changes
 BATCH = 32  # examples at a time through the network
 GRAIN = 2 * BATCH  # shards hold a multiple of this many rows, so that no batch lies in two
 SHARD = 64 * 2**20  # bytes of a shard, at two bytes a number
 LONGEST = 16 * GRAIN  # rows of a shard: what an interruption can cost
 RAGGED = 8 * GRAIN  # rows of a shard of items of unequal length; batches are made within one
+ROWS = 4 * GRAIN  # of a batch of such items, at most
 POSITIONS = 4096  # of a batch of such items behind the first stage, padding included: tokens, frames of a sound
 
 
@@ -142,25 +143,9 @@ class Work:
         return self.orders[0].encoder.preparation.ragged
 
     @functools.cached_property
-    def batches(self) -> list[_Batch]:
-        """What must go through the network, in the order in which it goes."""
-        if self.ragged:
-            spans = {span.start: span for _, span, _ in self.absent}
-            return [batch for _, span in sorted(spans.items()) for batch in self._by_length(span)]
-        starts = {start for _, span, _ in self.absent for start in span[::BATCH]}
-        return [_Batch(np.arange(start, min(start + BATCH, len(self.rows))), start) for start in sorted(starts)]
-
-    def _by_length(self, span: range) -> list[_Batch]:
-        lengths = np.ones(len(span)) if self.items.lengths is None else self.items.lengths[self.rows[span]]
-        positions = np.ceil(lengths * self.density)
-        longest = getattr(self.orders[0].encoder.preparation, "longest", None)
-        positions = np.minimum(positions, longest) if longest else positions
-        found = sequences.batches(positions, POSITIONS, GRAIN)
-        return [_Batch(span.start + places, -1 if number else span.start) for number, places in enumerate(found)]
-
-    @property
     def missing(self) -> int:
-        return sum(len(batch.places) for batch in self.batches)
+        """How many rows must go through the network."""
+        return len(set().union(*(span for _, span, _ in self.absent)))
 
     def shards(self, order: Order) -> list[Shard]:
         """The shards of one cut, all there by now."""
@@ -173,15 +158,15 @@ class Work:
 
     def run(self) -> Iterator[int]:
         """Make the missing shards; yields the number of rows after each batch."""
-        batches, encoder, plan = self.batches, self.orders[0].encoder, self.orders[0].plan
-        if not batches:
+        if not self.absent:
             return
+        encoder, plan = self.orders[0].encoder, self.orders[0].plan
         prefix = encoder.network.prefix(max(order.cut for order, _, _ in self.absent))
         waiting = {(order.cut, span.start): (order, span, path) for order, span, path in self.absent}
         open_now: dict[int, _Open] = {}
         form = None
         with contextlib.ExitStack() as stack:
-            for batch, frames in zip(batches, self._frames(), strict=True):
+            for batch, frames in self._batches():
                 inputs = encoder.preparation.tensor(frames)
                 form = form or fastest.prepared(prefix, plan, inputs)
                 for order in self.orders:
@@ -192,13 +177,43 @@ class Work:
                         open_now.pop(cut).close()
                 yield len(batch.places)
 
-    def _frames(self) -> Iterator[Tensor]:
-        places = np.concatenate([batch.places for batch in self.batches])
+    def _batches(self) -> Iterator[tuple[_Batch, Tensor]]:
+        """What must go through the network, in the order in which it goes, with its frames."""
+        spans = [span for _, span in sorted({span.start: span for _, span, _ in self.absent}.items())]
+        if self.ragged and self.items.in_memory:
+            return (one for span in spans for one in self._framed(span))
+        found = [one for span in spans for one in self._estimated(span)] if self.ragged else self._even()
+        places = np.concatenate([batch.places for batch in found])
+        return zip(found, self._frames(places, [len(batch.places) for batch in found]), strict=True)
+
+    def _even(self) -> list[_Batch]:
+        starts = {start for _, span, _ in self.absent for start in span[::BATCH]}
+        return [_Batch(np.arange(start, min(start + BATCH, len(self.rows))), start) for start in sorted(starts)]
+
+    def _framed(self, span: range) -> Iterator[tuple[_Batch, Tensor]]:
+        """A shard of items that are quickly framed: all at once, so that their lengths are known."""
+        frames = [one[0].numpy() for one in self._frames(np.array(span), 1)]
+        for batch in _by_length(span, np.array([len(one) for one in frames])):
+            members = [frames[place - span.start] for place in batch.places]
+            yield batch, torch.from_numpy(sequences.padded(members))
+
+    def _estimated(self, span: range) -> list[_Batch]:
+        lengths = np.ones(len(span)) if self.items.lengths is None else self.items.lengths[self.rows[span]]
+        positions = np.ceil(lengths * self.density)
+        longest = getattr(self.orders[0].encoder.preparation, "longest", None)
+        return _by_length(span, np.minimum(positions, longest) if longest else positions)
+
+    def _frames(self, places: np.ndarray, sizes: int | Sequence[int]) -> Iterator[Tensor]:
         digests, number = self.orders[0].digests, self.number
         seeds = np.array([derive("view", number, digests[place]) for place in places], dtype=np.int64)
-        sizes = [len(batch.places) for batch in self.batches]
         preparation = self.orders[0].encoder.preparation
         return reading.frames(self.items, preparation, self.rows[places], size=sizes, augment=self.augment, seeds=seeds)
+
+
+def _by_length(span: range, positions: np.ndarray) -> list[_Batch]:
+    """Batches of one shard."""
+    found = sequences.cheapest(positions, POSITIONS, ROWS)
+    return [_Batch(span.start + places, -1 if number else span.start) for number, places in enumerate(found)]
 
 
 class _Open:

@@ -91,12 +91,16 @@ def prepared(prefix: nn.Sequential, plan: Plan, sample: Tensor | None = None) ->
         plan: the form.
         sample: (b, ...) float32 real input, from which a folded plan learns what follows what; one example is enough.
     """
-    stages = copy.deepcopy(prefix).eval().requires_grad_(False)
+    dtype = getattr(torch, plan.dtype)
+    # Weights take their form at once, not by way of a copy in full precision; what is folded is computed in that.
+    weights = [] if plan.folded else [one for one in prefix.parameters() if one.is_floating_point()]
+    formed = {id(one): nn.Parameter(one.detach().to(device(), dtype, copy=True), False) for one in weights}
+    stages = copy.deepcopy(prefix, formed).eval().requires_grad_(False)
     if plan.folded:
         if sample is None:
             raise ValueError("a folded plan needs a sample of the input")
         fold(stages, sample[:1])
-    stages = stages.to(device(), getattr(torch, plan.dtype))
+    stages = stages.to(device(), dtype)
     if plan.channels_last:
         stages = stages.to(memory_format=torch.channels_last)
     return Prepared(stages, plan)
