@@ -11,7 +11,7 @@ from sterna.desk import Desk
 from sterna.errors import EncoderError, SpecError
 from sterna.maths.seeds import derive
 from sterna.network import Network, matching_rows
-from sterna.plan import Route
+from sterna.plan import TAUGHT, Route
 from sterna.records import Encoder, Table, Teacher
 
 
@@ -40,7 +40,7 @@ def check(route: Route, encoder: Encoder, table: Table, helped: bool, teacher: T
         if fits and not any(fits):
             raise SpecError(f"the augmentation {part!r} does nothing to {modality} data; leave it out.")
     teaching.check(route.losses, encoder, teacher)
-    remembering = [loss for loss in route.losses if loss.needs in ("teacher", "source")]
+    remembering = [loss for loss in route.losses if loss.needs in (*TAUGHT, "source")]
     mixing = [part for part in route.augment if "mix" in part.places]
     if table.task == "several" and mixing:
         raise SpecError(

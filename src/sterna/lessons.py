@@ -7,13 +7,21 @@ augments them, the student answers for another view than the teacher did.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sterna.records import Seen, Setting, Taught
 
+LEVELS = 3  # sizes of maps that are kept of a teacher
 TINY = 1e-12  # below any sum of weights that means something
+
+
+Key = TypeVar("Key")
 
 
 def teacher(setting: Setting) -> Taught:
@@ -32,6 +40,29 @@ def of(recorded: Tensor, seen: Seen) -> Tensor:
     """The rows of `recorded` (n, ...) that belong to the examples of a batch, on its device."""
     assert seen.batch.places is not None
     return recorded[seen.batch.places.to(recorded.device)].to(seen.output.features.device)
+
+
+def coarsest(shapes: Mapping[Key, Sequence[int]], most: int = LEVELS) -> list[Key]:
+    """Of stages with outputs of these shapes, the last of each size of map, coarsest first.
+
+    Args:
+        shapes: of an example's output, without the examples, in the order of the stages.
+        most: how many sizes there are at most.
+    """
+    last = {places(shape): key for key, shape in shapes.items() if len(shape) == 3}
+    return [last[size] for size in sorted(last, key=math.prod) if math.prod(size) > 1][:most]
+
+
+def places(shape: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a map (c, h, w) or (h, w, c); square first two sides and another last one: channels last."""
+    first, second, third = shape
+    return (first, second) if first == second != third else (second, third)
+
+
+def strength(value: Tensor) -> Tensor:
+    """Maps (b, c, h, w) or (b, h, w, c) -> (b, h, w) float32: the sum of squares over the channels."""
+    last = tuple(value.shape[1:3]) == places(value.shape[1:]) and value.shape[3] != value.shape[2]
+    return value.float().square().sum(dim=-1 if last else 1)
 
 
 def mean(values: Tensor, weights: Tensor) -> Tensor:

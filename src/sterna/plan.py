@@ -22,6 +22,7 @@ AUTO = "auto"  # the rungs of the ladder; also where neither a policy nor a meth
 RUNGS = "probe, partial, lp_ft"
 SIMPLEST = "prototypes, zero_shot"  # the rung below them, for labels that they serve
 UNLABELLED = semi_supervised.NEEDS  # what losses need that look at examples without labels
+TAUGHT = ("teacher", "maps")  # what losses need that learn from a teacher; the latter also from maps of its stages
 DISTILLING = "distill"  # what is added to the objective where a teacher is named and no objective
 SHALLOW = {"text": "tfidf", "row": "boosting, linear", "vector": "linear", "words": "window"}  # floors on raw items
 NUMBERS = ("row", "vector")  # kinds of data that need no encoder
@@ -326,7 +327,7 @@ def _check_objectives(losses: Sequence[tuple[Any, ...]], words: Words) -> None:
             if term.needs == "statistics":
                 raise SpecError(f"{term!r} adapts to a target of another domain, got none; name it with --target.")
         check_taught(loss, words)
-    if words.teacher and not any(term.needs == "teacher" for loss in losses for term in loss):
+    if words.teacher and not any(term.needs in TAUGHT for loss in losses for term in loss):
         raise SpecError(
             f"no objective learns from the teacher {words.teacher}; add a term that does, such as --loss "
             f"'{spec.write(losses[0])} + {DISTILLING}'."
@@ -337,12 +338,12 @@ def _heeded(tune: Any, loss: tuple[Any, ...]) -> tuple[Any, ...]:
     """The addends that a policy heeds: a head that is fitted to its optimum asks the labels alone."""
     if any(phase.solver == "descent" for phase in tune.plan([1] * 4)):
         return loss
-    return tuple(term for term in semi_supervised.alone(loss) if term.needs != "teacher")
+    return tuple(term for term in semi_supervised.alone(loss) if term.needs not in TAUGHT)
 
 
 def learns(losses: Sequence[Any]) -> bool:
     """Whether an objective learns from a teacher."""
-    return any(term.needs == "teacher" for term in losses)
+    return any(term.needs in TAUGHT for term in losses)
 
 
 def check_heard(found: Sequence[Route], words: Words) -> None:
@@ -356,7 +357,7 @@ def check_heard(found: Sequence[Route], words: Words) -> None:
 
 def check_taught(loss: Sequence[Any], words: Words) -> None:
     """Raises `SpecError` for a term that learns from a teacher where none is named."""
-    taught = [term for term in loss if term.needs == "teacher"]
+    taught = [term for term in loss if term.needs in TAUGHT]
     if taught and not words.teacher:
         raise SpecError(
             f"{taught[0]!r} learns from a teacher, got none; name a model folder or encoder with --teacher."

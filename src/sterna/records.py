@@ -229,6 +229,7 @@ class Taught:
     head: Tensor | None  # (z, d) weights of its head, None where it has none
     bias: Tensor | None  # (z,)
     classes: tuple[str, ...] = ()  # names of the head's rows; for a teacher those of the target, in its order
+    maps: tuple[Tensor, ...] = ()  # (n, h, w) float32, how strong its stages are where; coarsest first, where asked for
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class Setting:
     count: int = 0  # training examples (words, for tag)
     unlabelled: int = 0  # examples of the unlabelled part
     cut: int = 0  # the lowest that a phase has: stages below it never move
-    teacher: Taught | None = None  # for losses that need "teacher"
+    teacher: Taught | None = None  # for losses that need "teacher" or "maps"
     source: Taught | None = None  # the encoder before training, with its own head, for losses that need "source"
     sample: Callable[[], Iterator[Batch]] | None = None  # clean training examples as stage `cut` takes them, once
     task: str = "classify"  # the file of `tasks/` that says what a label is

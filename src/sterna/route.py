@@ -30,7 +30,7 @@ from sterna.errors import DataError, TrainingError
 from sterna.estimating import Estimated, Points
 from sterna.maths import blocks
 from sterna.network import Network, device
-from sterna.plan import Route
+from sterna.plan import TAUGHT, Route
 from sterna.recipe import Choices, Recipe
 from sterna.records import Augment, Labels, Phase, Setting, Table, Training
 from sterna.sourcewise import Sourcewise
@@ -311,7 +311,7 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
         many,
         0 if unlabelled is None else len(unlabelled),
         low,
-        teaching.taught(desk.teacher, desk) if "teacher" in needs and desk.teacher else None,
+        teaching.taught(desk.teacher, desk, "maps" in needs) if needs & {*TAUGHT} and desk.teacher else None,
         teaching.before(tables.encoder, desk) if "source" in needs else None,
         teaching.sampled(tables, low, CHUNK),
         target.task,

@@ -123,7 +123,7 @@ def _alone(routes: Sequence[Route], student: Route) -> Route | None:
     def bare(route: Route, losses: tuple[Any, ...]) -> Route:
         return replace(route, name="", floor=False, losses=losses)
 
-    wanted = bare(student, tuple(one for one in student.losses if one.needs != "teacher"))
+    wanted = bare(student, tuple(one for one in student.losses if one.needs not in plan.TAUGHT))
     return next((one for one in routes if bare(one, one.losses) == wanted), None)
 
 

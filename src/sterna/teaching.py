@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sterna import artifact, desk, folder, network, opening
+from sterna import artifact, desk, folder, lessons, network, opening
 from sterna.desk import CHUNK, Desk, Tables
 from sterna.errors import EncoderError
 from sterna.network import matching_rows
@@ -83,13 +83,14 @@ def scaled(teacher: Teacher | None, mean: np.ndarray, spread: np.ndarray) -> Tea
     return replace(teacher, head=teacher.head / unit[:, None], bias=(teacher.bias - middle) / unit)
 
 
-def taught(teacher: Teacher, at: Desk) -> Taught:
-    """What the teacher says of the training examples."""
+def taught(teacher: Teacher, at: Desk, maps: bool = False) -> Taught:
+    """What the teacher says of the training examples, and where its stages are strong if that is asked for."""
     target = at.training.target
     parts = [one for one in (target, at.training.validation, at.test) if one.items is target.items]
     rows = np.concatenate([one.rows for one in parts])
     features = said(teacher.encoder, target, rows, at.store, at.extracting)
-    return Taught(features, teacher.head, teacher.bias, () if teacher.head is None else target.classes)
+    seen = strengths(teacher.encoder, target, rows, at.store, at.extracting) if maps else ()
+    return Taught(features, teacher.head, teacher.bias, () if teacher.head is None else target.classes, seen)
 
 
 def said(
@@ -109,6 +110,31 @@ def said(
     kept = store.activations(encoder, table.items, [depth], rows=wanted, progress=progress)[depth, 0]
     parts = [kept.gather(table.rows[start : start + CHUNK]) for start in range(0, len(table), CHUNK)]
     return torch.cat([part.reshape(len(part), -1).float() for part in parts])
+
+
+def strengths(
+    encoder: Encoder,
+    table: Table,
+    rows: np.ndarray,
+    store: Store,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, ...]:
+    """(n, h, w) float32 maps of the coarsest stages that give maps, the last stage of each size; args as of `said`.
+
+    Raises `EncoderError` for an encoder without maps.
+    """
+    wanted = np.union1d(rows, table.rows)
+    shapes = store.layout(encoder, table.items, wanted).shapes
+    cuts = lessons.coarsest({cut: shape for cut, shape in enumerate(shapes) if cut})
+    if not cuts:
+        raise EncoderError(
+            f"the stages of the teacher {encoder.reference} give no maps of pictures, and attention is where maps are "
+            "strong; learn from what its head reads, as --loss 'cross_entropy + feature_distill' does."
+        )
+    kept = store.activations(encoder, table.items, sorted(cuts), rows=wanted, progress=progress)
+    starts = range(0, len(table), CHUNK)
+    parts = ([kept[cut, 0].gather(table.rows[start : start + CHUNK]) for start in starts] for cut in cuts)
+    return tuple(torch.cat([lessons.strength(part) for part in of_cut]) for of_cut in parts)
 
 
 def before(encoder: Encoder, at: Desk) -> Taught:
