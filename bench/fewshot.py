@@ -51,8 +51,8 @@ class Given:
 
 
 def drawn(texts: Texts, counts: dict[int, int], generator: np.random.Generator) -> Texts:
-    """So many of each class."""
-    order = [texts[place] for place in generator.permutation(len(texts))]
+    """So many of each class, but no empty text: sterna would set it aside."""
+    order = [texts[place] for place in generator.permutation(len(texts)) if texts[place][0].strip()]
     return [one for label, count in sorted(counts.items()) for one in [o for o in order if o[1] == label][:count]]
 
 
