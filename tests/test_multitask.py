@@ -304,9 +304,10 @@ def test_the_model_answers_for_all_tasks(finished: tuple[Result, Path], tmp_path
     assert result.shipped != "scratch", "a floor ships, so the test would look at something else"
     fitted = artifact.load(out / "model")
     assert (fitted.task, fitted.classes) == ("several", ("mood: bad", "mood: good", "length"))
-    found = sterna.predict(out / "model", ["The scene delight actors.", "The dull end."])
+    with (out.parent / "t.csv").open(newline="", encoding="utf-8") as file:
+        found = sterna.predict(out / "model", [row["text"] for row in csv.DictReader(file)])
     np.testing.assert_allclose(found.answers[:, :2].sum(axis=1), 1)
-    assert 0 < found.answers[:, 2].min() < found.answers[:, 2].max() < 12  # in the units of the labels
+    assert 3 < found.answers[:, 2].mean() < 7  # in the units of the labels, 2 to 8
     found.save(tmp_path / "p.csv")
     head = (tmp_path / "p.csv").read_text().splitlines()[0]
     assert head == "item,prediction mood,probability mood,mood: bad,mood: good,prediction length"

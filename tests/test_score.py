@@ -162,7 +162,7 @@ def test_ten_thousand_examples_of_many_classes_are_quick() -> None:
     probabilities, labels = _predictions(10_000, 120)
     start = time.process_time()
     measure(probabilities, Sealed(labels), seed=0)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 15
 
 
 def test_an_empty_test_part_is_told() -> None:
