@@ -42,7 +42,7 @@ def laid_out(data: Path, file: Path, test: int) -> Path:
 
 
 def rows(result: sterna.Result) -> list[list[str]]:
-    """Of each route: the mean over the seeds with its interval, each seed's accuracy, and seconds a seed."""
+    """Of each route: the mean over the seeds with its interval and spread, and seconds a seed."""
     found = []
     for name in dict.fromkeys(one.name for one in result.routes):
         mine = [one for one in result.routes if one.name == name]

@@ -134,7 +134,7 @@ def by_channel(value: Tensor) -> tuple[Tensor, Tensor | None]:
     two sides and another last one mean that the channels come last.
     """
     if value.dim() == 4:
-        last = value.shape[1] == value.shape[2] != value.shape[3]
+        last = sequences.channels_last(value.shape[1:])
         return (value if last else value.movedim(1, -1)).flatten(1, 2), None
     if packed(value):
         return sequences.values(value), sequences.mask(value)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sterna import sequences
 from sterna.records import Seen, Setting, Taught
 
 LEVELS = 3  # sizes of maps that are kept of a teacher
@@ -54,15 +55,14 @@ def coarsest(shapes: Mapping[Key, Sequence[int]], most: int = LEVELS) -> list[Ke
 
 
 def places(shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width of a map (c, h, w) or (h, w, c); square first two sides and another last one: channels last."""
-    first, second, third = shape
-    return (first, second) if first == second != third else (second, third)
+    """Height and width of a map (c, h, w) or (h, w, c)."""
+    height, width = shape[:2] if sequences.channels_last(shape) else shape[1:]
+    return height, width
 
 
 def strength(value: Tensor) -> Tensor:
     """Maps (b, c, h, w) or (b, h, w, c) -> (b, h, w) float32: the sum of squares over the channels."""
-    last = tuple(value.shape[1:3]) == places(value.shape[1:]) and value.shape[3] != value.shape[2]
-    return value.float().square().sum(dim=-1 if last else 1)
+    return value.float().square().sum(dim=-1 if sequences.channels_last(value.shape[1:]) else 1)
 
 
 def mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -89,10 +89,13 @@ def pooled(value: Tensor, ragged: bool) -> Tensor:
         there = mask(value).unsqueeze(-1)
         return (values(value) * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
     if value.dim() == 4:
-        # Square first two sides and another last one: the channels come last.
-        last = value.shape[1] == value.shape[2] != value.shape[3]
-        return value.mean(dim=(1, 2) if last else (2, 3))
+        return value.mean(dim=(1, 2) if channels_last(value.shape[1:]) else (2, 3))
     return value.mean(dim=1) if value.dim() == 3 else value.flatten(1)
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether a map of three sides is (h, w, c) and not (c, h, w): square first two sides and another last one."""
+    return shape[0] == shape[1] != shape[2]
 
 
 def _most(counts: Tensor) -> int:
@@ -135,9 +138,8 @@ def cheapest(lengths: np.ndarray, budget: int, most: int) -> list[np.ndarray]:
     order = np.argsort(-lengths, kind="stable")
     longest = np.maximum(lengths[order], 1)
     cost, first = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=np.int64)
-    for end in range(
-        1, len(order) + 1
-    ):  # the least that the longest `end` items cost, and where their last batch begins
+    # Of the longest `end` items: the least that they cost, and where their last batch begins then.
+    for end in range(1, len(order) + 1):
         begins = np.arange(max(0, end - most), end)
         room = (end - begins) * longest[begins]
         total = cost[begins] + room + START

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sterna import adversary, holding
+from sterna import adversary, holding, sequences
 from sterna.network import Network, in_sequence
 from sterna.records import Batch, Setting, Step
 from sterna.spec import Range, method, option
@@ -166,7 +166,7 @@ def _removed(value: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
 
 def _channel(value: Tensor, number: int) -> Tensor:
     """The view of one channel of a stage's output."""
-    first = value.dim() == 4 and not value.shape[1] == value.shape[2] != value.shape[3]
+    first = value.dim() == 4 and not sequences.channels_last(value.shape[1:])
     return value[:, number] if first else value[..., number]
 
 
