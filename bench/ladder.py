@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import sterna
-from sterna import files
+from sterna import files, folder
 from sterna.settings import Settings
 from sterna.store import Store
 
@@ -114,7 +116,8 @@ def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[s
     transfers = {one.name: one.tune for one in found.routes if not one.floor}
     best = max(transfers, key=lambda one: rungs[one])
     begin = time.perf_counter()
-    way = {"method": transfers[best]} if best in ("prototypes", "zero_shot") else {"tune": transfers[best]}
+    still = transfers[best].partition("(")[0] in folder.names("shallow")
+    way = {"method" if still else "tune": transfers[best]}
     sterna.fit(data, encoder=encoder, out=place / "alone", settings=settings, store=Store(place / "b"), **way)
     alone = time.perf_counter() - begin
     shutil.rmtree(place)
@@ -138,8 +141,9 @@ def rows(done: dict[str, dict[str, Any]]) -> list[list[str]]:
     return found
 
 
-def parsed() -> argparse.Namespace:
-    made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def options(description: str) -> argparse.ArgumentParser:
+    """What is to be done, and where."""
+    made = argparse.ArgumentParser(description=description)
     made.add_argument("--data", type=Path, default=Path(os.environ.get("STERNA_DATA", SHARED / "data")))
     weights = Path(os.environ.get("STERNA_WEIGHTS", SHARED / "weights")) / "mobilenetv2"
     made.add_argument("--weights", type=Path, default=weights)
@@ -149,24 +153,30 @@ def parsed() -> argparse.Namespace:
     made.add_argument("--test", type=int, default=500, help="test examples of a set, about")
     made.add_argument("--budget", default="10m")
     made.add_argument("--out", type=Path, default=Path("ladder"))
-    return made.parse_args()
+    return made
+
+
+def finished(
+    asked: argparse.Namespace, work: Callable[[str, int, int, argparse.Namespace], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """All sets, sizes and seeds; what is done already is read from the file."""
+    kept = asked.out / "done.json"
+    done: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for size, seed, name in itertools.product(asked.sizes, range(asked.seeds), asked.sets):
+        key = f"{name} {size} {seed}"
+        if key not in done:
+            torch.manual_seed(seed)
+            done[key] = work(name, size, seed, asked)
+            files.write_json(kept, done)
+            print(key, done[key], flush=True)
+    return done
 
 
 def main() -> None:
-    options = parsed()
-    kept = options.out / "done.json"
-    done: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for size in options.sizes:
-        for seed in range(options.seeds):
-            for name in options.sets:
-                key = f"{name} {size} {seed}"
-                if key not in done:
-                    torch.manual_seed(seed)
-                    done[key] = cell(name, size, seed, options)
-                    files.write_json(kept, done)
-                    print(key, done[key], flush=True)
+    asked = options(__doc__.split("\n")[0]).parse_args()
+    done = finished(asked, cell)
     show(
-        f"The ladder within {options.budget}, accuracy in % on about {options.test} test examples of each set",
+        f"The ladder within {asked.budget}, accuracy in % on about {asked.test} test examples of each set",
         HEAD,
         rows(done),
         ["Below the best: of all routes of the run, by test accuracy; the best of several is flattered by chance."],

@@ -1,14 +1,14 @@
-"""Tiny transformers with random weights and tokenizers trained on a few sentences, as folders like those of the hub."""
+"""Tiny transformers with random weights and tokenizers of a few sentences, as folders like those of the hub."""
 
 from __future__ import annotations
 
 import json
-from functools import cache
+import re
 from pathlib import Path
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 SENTENCES = (
     "The film was a delight from the first scene to the last, and the actors never miss a note.",
@@ -19,52 +19,47 @@ SENTENCES = (
     "Two plus two makes four, except on Tuesdays.",
 )
 TEXTS = [*SENTENCES, "Short.", "", "A much longer text, " * 6, "naïve café — déjà vu", "one two three"]
-SIZES = {"vocab_size": 200, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+SIZE, BYTES = 200, 390  # pieces of a tokenizer of words, and of one of bytes
+SIZES = {"vocab_size": SIZE, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 WIDE = {**SIZES, "intermediate_size": 24, "max_position_embeddings": 48}
 
 
 def wordpiece() -> Tokenizer:
     """BERT's kind: lower case, [CLS] text [SEP], segments for pairs."""
-    return Tokenizer.from_str(_wordpiece())
-
-
-@cache  # training breaks ties as it likes
-def _wordpiece() -> str:
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # Pieces are written out, not trained: the trainer breaks ties otherwise in each process.
+    words = list(dict.fromkeys(re.findall("[a-z]+|[^a-z ]", " ".join(SENTENCES).lower())))
+    letters = sorted({letter for word in words for letter in word})
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters), *words]
+    pieces = list(dict.fromkeys(pieces))[:SIZE]
+    made = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(
-        SENTENCES, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
-    )
     cls, sep = ("[CLS]", 2), ("[SEP]", 3)
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
     )
     made.decoder = decoders.WordPiece()
-    return made.to_str()
+    return made
 
 
 def byte_pairs(special: tuple[str, ...], around: bool) -> Tokenizer:
     """RoBERTa's kind (with <s> and </s> around a text) or GPT-2's (with nothing)."""
-    return Tokenizer.from_str(_byte_pairs(special, around))
-
-
-@cache
-def _byte_pairs(special: tuple[str, ...], around: bool) -> str:
-    made = Tokenizer(models.BPE(unk_token="<unk>" if "<unk>" in special else None))
+    pieces = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    merges: list[tuple[str, str]] = []
+    for word in re.findall(" ?[A-Za-z]+", " ".join(SENTENCES)):
+        letters = word.replace(" ", "Ġ")  # as the alphabet writes a space
+        for end in range(1, len(letters)):
+            if letters[: end + 1] not in pieces and len(pieces) < BYTES:
+                pieces[letters[: end + 1]] = None
+                merges.append((letters[:end], letters[end]))
+    unknown = "<unk>" if "<unk>" in special else None
+    made = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, merges, unk_token=unknown))
+    made.add_special_tokens(list(special))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=390,
-        special_tokens=list(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    made.train_from_iterator(SENTENCES, trainer)
     if around:
         made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    return made.to_str()
+    return made
 
 
 def _of_bert(name: str) -> tuple[Tokenizer, dict]:
@@ -96,10 +91,10 @@ KINDS = {
         *_of_bert("DistilBertTokenizer"),
     ),
     "roberta": lambda: (
-        transformers.RobertaConfig(**{**WIDE, "vocab_size": 390}, pad_token_id=1, type_vocab_size=1),
+        transformers.RobertaConfig(**{**WIDE, "vocab_size": BYTES}, pad_token_id=1, type_vocab_size=1),
         *_of_roberta(),
     ),
-    "mpnet": lambda: (transformers.MPNetConfig(**{**WIDE, "vocab_size": 390}, pad_token_id=1), *_of_roberta()),
+    "mpnet": lambda: (transformers.MPNetConfig(**{**WIDE, "vocab_size": BYTES}, pad_token_id=1), *_of_roberta()),
     "deberta-v2": lambda: (
         transformers.DebertaV2Config(
             **WIDE,
@@ -133,7 +128,7 @@ KINDS = {
     ),
     "gpt2": lambda: (
         transformers.GPT2Config(
-            vocab_size=390, n_embd=16, n_layer=3, n_head=2, n_positions=48, bos_token_id=0, eos_token_id=0
+            vocab_size=BYTES, n_embd=16, n_layer=3, n_head=2, n_positions=48, bos_token_id=0, eos_token_id=0
         ),
         *_of_gpt2(),
     ),

@@ -105,10 +105,48 @@ def test_a_budget_that_is_none_is_refused(written: str) -> None:
 
 def test_without_a_policy_or_a_method_the_ladder_is_climbed() -> None:
     names = [one.name for one in routes("")]
-    assert names == ["probe", "partial", "lp_ft", "prototypes", "zero_shot", "scratch", "hog_colour"]
+    moving = ["probe", "partial", "lp_ft"]
+    assert names == [*moving, "prototypes", "zero_shot", "head2toe", "scratch", "hog_colour"]
     assert names == [one.name for one in routes("auto")]
     assert [one.name for one in routes("", method="prototypes") if not one.floor] == ["prototypes"]
     assert [one.name for one in routes("full") if not one.floor] == ["full"]
+
+
+def test_classes_of_texts_are_compared_with_one_another() -> None:
+    """An objective of its own: not for other tasks, and not beside one that was written."""
+
+    def moving(task: str, **more: str) -> list[str]:
+        words = Words("sentence:x", "auto", more.get("loss", ""), "none", "adamw", "epochs=20", teacher="")
+        found = plan.routes(words, Settings(), Subject("text", task))
+        return [one.name for one in found if not one.floor and not one.shallow]
+
+    assert moving("classify") == ["probe", "partial", "contrastive", "lora", "lp_ft"]
+    assert "contrastive" not in moving("regress")
+    assert "contrastive" not in moving("classify", loss="cross_entropy + l2sp")
+
+
+def test_what_is_compared_does_not_hang_on_other_objectives(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where moving stages by labels did not pay, comparing texts may: 86 against 60 % on 60 questions."""
+    words = Words("sentence:x", "auto", "", "none", "adamw", "epochs=20", teacher="")
+    costs = {name: Cost(0, 0) for name in ("partial", "contrastive", "lora", "lp_ft", "scratch")}
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, costs)
+    ladder.stops = True
+    monkeypatch.setattr(ladder, "_told", lambda chosen, tried, took: ladder._learn(chosen, (0.5, -1.0)))
+    ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
+    assert [name for name, _ in fake.ran][-4:] == ["probe", "partial", "contrastive", "scratch"]
+
+
+def test_a_rung_whose_package_is_absent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "lora (in tune) needs the package 'peft', which is not installed: type pip install 'sterna[peft]'."
+    words, subject = Words("sentence:x", "auto", "", "none", "adamw", ""), Subject("text", "classify")
+    assert "lora" in plan.rungs(words, subject)
+    assert "lora" not in plan.rungs(words, Subject("image", "classify"))
+    assert plan.absent("text") == []
+    monkeypatch.setattr(plan.folder, "lacking", lambda home, name: sentence if name == "lora" else "")
+    assert "lora" not in plan.rungs(words, subject)
+    assert (plan.absent("text"), plan.absent("image")) == ([sentence], [])
 
 
 def test_the_cheapest_come_first_and_scratch_last(
@@ -117,7 +155,7 @@ def test_the_cheapest_come_first_and_scratch_last(
     ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS)
     ladder.trials(routes())
     assert [name for name, _ in fake.ran] == [
-        *("hog_colour", "prototypes", "zero_shot", "probe", "partial", "lp_ft", "scratch")
+        *("hog_colour", "prototypes", "zero_shot", "head2toe", "probe", "partial", "lp_ft", "scratch")
     ]
     assert all(epochs == 20 for _, epochs in fake.ran)
     assert fake.said == []
@@ -172,14 +210,16 @@ def test_more_stages_move_only_where_some_have_paid(
     ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS)
     ladder.stops = True
     keys = {"prototypes": (0.7, -0.9), "zero_shot": (0.5, -1.0), "probe": (0.8, -0.5), "partial": (0.8, -0.6)}
+    keys["head2toe"] = (0.9, -0.3)  # what lower stages say is no reason to keep them still
     monkeypatch.setattr(
         ladder, "_told", lambda chosen, tried, took: ladder._learn(chosen, keys.get(chosen.name, (0, 0)))
     )
     ladder.trials(routes())
-    assert [name for name, _ in fake.ran] == ["hog_colour", "prototypes", "zero_shot", "probe", "partial", "scratch"]
+    still = ["hog_colour", "prototypes", "zero_shot", "head2toe", "probe"]
+    assert [name for name, _ in fake.ran] == [*still, "partial", "scratch"]
     assert fake.said == [
-        "lp_ft was not tried: moving fewer stages was no better on the validation part than moving none; name it with "
-        "--tune to try it."
+        "lp_ft was not tried: on the validation part partial, which moves less, was no better than what moves less "
+        "still; name it with --tune to try it."
     ]
     keys["partial"] = (0.8, -0.4)
     better, fake = climbing(tmp_path / "other", clock, monkeypatch, COSTS)
@@ -208,7 +248,7 @@ def test_a_real_ladder(tmp_path: Path, encoder: str) -> None:
     assert {"hog_colour", "prototypes", "probe", "partial", "scratch"} <= names
     assert ("lp_ft" in names) != any(one.startswith("lp_ft was not tried") for one in found.warnings)
     noted = files.read_json(tmp_path / "run" / climb.DECIDED)
-    assert [one["route"] for one in noted][:3] == ["hog_colour", "prototypes", "probe"]
+    assert [one["route"] for one in noted][:4] == ["hog_colour", "prototypes", "head2toe", "probe"]
     with np.load(next((tmp_path / "run" / "routes").glob("probe-*")) / "predictions.npz") as kept:
         assert len(kept["validation"]) == 18  # all but the held-out
     assert "--budget 60s" in files.read_json(tmp_path / "run" / "plan.json")["command"]

@@ -262,7 +262,7 @@ def test_every_route_takes_pairs(place, likeness, tune, tmp_path):
     given = dict(zip(found.names, found.answers, strict=True))
     assert held
     for row in held:
-        assert given[row["item"]][1] == pytest.approx(float(row["yes"]), abs=5e-3)  # kept features are rounded
+        assert given[row["item"]][1] == pytest.approx(float(row["yes"]), abs=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from sterna.errors import TrainingError
 from sterna.network import Network
 
+PRODUCTS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d)  # what can be added to
 SHOWN = 6  # ends of names in a message
 # Where IA3 rescales a transformer: keys, values, and what the second layer of a feed-forward part reads.
 RESCALED = ("key", "value", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv", "c_attn", "Wqkv", "query_key_value")

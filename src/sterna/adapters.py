@@ -40,8 +40,7 @@ class LowRank:
     lasting: ClassVar[bool] = False
 
     def add(self, network: Network, cut: int, twin: Network | None) -> Merging:
-        kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d)
-        fitting = adaptable.chosen(adaptable.fitting(network, cut, kinds), self.targets)
+        fitting = adaptable.chosen(adaptable.fitting(network, cut, adaptable.PRODUCTS), self.targets)
         return _added("dora" if self.magnitude else "lora", self, fitting, (network, twin))
 
     def configured(self, names: Sequence[str], turned: bool) -> peft.PeftConfig:

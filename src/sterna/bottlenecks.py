@@ -23,7 +23,6 @@ from sterna.network import Network
 
 KIND = "bottleneck adapter"  # what a kept configuration says that it is
 PART = "adapter"  # of the layer that it stands behind
-KINDS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # The last layer of the attention of transformers.
 ATTENTION = (
     *("attention.output.dense", "attention.out_lin", "attn.o", "attn.proj", "attn.c_proj", "attn.Wo", "attn.out_proj"),
@@ -76,7 +75,7 @@ class Bottlenecks:
     lasting: ClassVar[bool] = True
 
     def add(self, network: Network, cut: int, twin: Network | None) -> Standing:
-        layers = self._chosen(adaptable.fitting(network, cut, KINDS))
+        layers = self._chosen(adaptable.fitting(network, cut, adaptable.PRODUCTS))
         paths = {id(part): path for path, part in network.named_modules()}
         network.stages.requires_grad_(False)
         for layer in layers.values():

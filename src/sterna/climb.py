@@ -54,7 +54,7 @@ class Climb:
     factor: float = 1.0  # what routes took against what was estimated
     decided: list[dict[str, Any]] = field(default_factory=list)
     best: dict[Family, tuple[float, float]] = field(default_factory=dict)  # so far, on the validation part
-    spent: set[Family] = field(default_factory=set)  # what has not paid where it moved
+    spent: dict[Family, str] = field(default_factory=dict)  # what has not paid where it moved, and by which route
 
     def __post_init__(self) -> None:
         if self._place.exists():
@@ -95,8 +95,8 @@ class Climb:
             files.write_json(self._place, self.decided)
         if noted.get("why") == UNPAID:
             self.attempts.warn(
-                f"{chosen.name} was not tried: moving fewer stages was no better on the validation part than moving "
-                "none; name it with --tune to try it."
+                f"{chosen.name} was not tried: on the validation part {noted['below']}, which moves less, was no "
+                "better than what moves less still; name it with --tune to try it."
             )
         elif noted["epochs"] is None:
             would = f"would take about {_spoken(noted['estimate'])} and " if noted["estimate"] else "was next when "
@@ -113,7 +113,8 @@ class Climb:
             tried = self._left > 0 or needed or self._cheap(chosen)
             return {"epochs": most if tried else None, "estimate": 0.0, "left": self._left}
         if _family(chosen) in self.spent and not chosen.floor:
-            return {"epochs": None, "why": UNPAID, "estimate": 0.0, "left": self._left}
+            below = self.spent[_family(chosen)]
+            return {"epochs": None, "why": UNPAID, "below": below, "estimate": 0.0, "left": self._left}
         cost = pace.measured(chosen, self.attempts.desk(chosen, 0))
         left, unit = self._left, seeds * self.factor
         allowed = left if last else HALF * left
@@ -163,18 +164,20 @@ class Climb:
 
     def _learn(self, tried: Route, key: tuple[float, float]) -> None:
         """Whether a route was better than those before it that move less."""
-        if tried.floor:
+        if tried.floor or tried.gathers:  # lower stages that say more speak for moving them
             return
         family = _family(tried)
         # Methods on features have no objective; they are what every objective must better.
         before = max((value for one, value in self.best.items() if one in (family, (family[0], ()))), default=None)
         if self.stops and footing.moves(tried) and before is not None and key <= before:
-            self.spent.add(family)
+            self.spent[family] = tried.name
         self.best[family] = max(key, self.best.get(family, key))
 
 
 def _family(route: Route) -> Family:
-    return route.encoder, route.losses
+    """Where features are moved by an objective of the policy's own, that is the objective."""
+    own = tuple(phase.loss for phase in route.tune.plan([1] * 8) if phase.loss) if footing.moves(route) else ()
+    return route.encoder, own or route.losses
 
 
 def _height(route: Route) -> tuple[int, int, int]:

@@ -58,6 +58,15 @@ def module(folder: str, name: str) -> ModuleType:
         raise MissingPackageError(missing(f"{name} (in {folder})", package)) from error
 
 
+def lacking(folder: str, name: str) -> str:
+    """The sentence of a method whose package is not installed, "" for one that can be used."""
+    try:
+        module(folder, name)
+    except MissingPackageError as error:
+        return str(error)
+    return ""
+
+
 def load(folder: str, name: str) -> type:
     """The option class of one method: the only class of its file that `spec.method` made."""
     found = [value for value in vars(module(folder, name)).values() if spec.is_method(value)]

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from sterna import teaching
+from sterna import adaptable, teaching
 from sterna.desk import Desk
 from sterna.errors import EncoderError, SpecError
 from sterna.maths.seeds import derive
@@ -79,11 +79,14 @@ def opened(encoder: Encoder, table: Table) -> Encoder:
 def serves(route: Route, encoder: Encoder, climbing: bool) -> bool:
     """Whether a route that was not asked for by name makes sense behind an encoder.
 
-    Features without weights have nothing that could start at random, and nothing that could move; class names can only
-    be looked at where the encoder takes texts into the space of its features.
+    Features without weights have nothing that could start at random, and nothing that could move; vectors of words have
+    no layer that something could be added to; class names can only be looked at where the encoder takes texts into the
+    space of its features.
     """
     if not weighs(encoder):
-        return bool(route.pretrained) and not (climbing and not route.shallow and moves(route))
+        return bool(route.pretrained) and not (climbing and moves(route))
+    if climbing and moves(route) and any(phase.adapter for phase in route.tune.plan([1] * 8)):
+        return bool(adaptable.fitting(encoder.network, 0, adaptable.PRODUCTS))
     describing = climbing and getattr(route.tune, "needs", "") == "descriptions"
     return not describing or encoder.describe is not None
 

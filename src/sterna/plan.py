@@ -19,8 +19,9 @@ CLASSICAL = {  # the floor's features for each kind of data, under a linear mode
     "audio": "spectrogram:log_mel",
 }
 AUTO = "auto"  # the rungs of the ladder; also where neither a policy nor a method is named
-RUNGS = "probe, partial, lp_ft"
-SIMPLEST = "prototypes, zero_shot"  # the rung below them, for labels that they serve
+RUNGS = ("probe", "partial", "contrastive", "lora", "lp_ft")
+LANGUAGE = ("text", "words")  # what `lora` is for: beside convolutions it takes three times as long as moving them
+SIMPLEST = "prototypes, zero_shot, head2toe"  # what moves no stage, for labels that they serve
 UNLABELLED = semi_supervised.NEEDS  # what losses need that look at examples without labels
 TAUGHT = ("teacher", "maps")  # what losses need that learn from a teacher; the latter also from maps of its stages
 DISTILLING = "distill"  # what is added to the objective where a teacher is named and no objective
@@ -113,7 +114,8 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     """
     modality = subject.modality
     encoders = wording.references(words.encoder) if words.encoder or modality not in NUMBERS else ()
-    tunes = [one for (one,) in wording.alternatives("tune", RUNGS if climbs(words) else words.tune, single=True)]
+    written = ", ".join(rungs(words, subject)) if climbs(words) else words.tune
+    tunes = [one for (one,) in wording.alternatives("tune", written, single=True)]
     methods = [one for (one,) in wording.alternatives("shallow", words.method, single=True)]
     if climbs(words):
         simplest = wording.alternatives("shallow", SIMPLEST, single=True)
@@ -164,6 +166,21 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
 def climbs(words: Words) -> bool:
     """Whether routes are to be found by climbing the ladder."""
     return words.tune == AUTO or not (words.tune or words.method)
+
+
+def rungs(words: Words, subject: Subject) -> list[str]:
+    """The policies of the ladder that serve a subject; without those whose package is not installed, see `absent`.
+
+    `contrastive` has an objective of its own, so it is none of the routes of a written one.
+    """
+    pairs = subject.modality == "text" and subject.task == "classify" and not (words.loss or words.teacher)
+    serving = {"contrastive": pairs, "lora": subject.modality in LANGUAGE}
+    return [name for name in RUNGS if serving.get(name, True) and not folder.lacking("tune", name)]
+
+
+def absent(modality: str) -> list[str]:
+    """Of each rung whose package is not installed, a sentence that says what to type."""
+    return [sentence for name in RUNGS if modality in LANGUAGE and (sentence := folder.lacking("tune", name))]
 
 
 def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tuple[Route, ...]:

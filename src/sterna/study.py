@@ -129,6 +129,8 @@ def fit(
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
+    for sentence in plan.absent(table.items.modality) if plan.climbs(words) else ():
+        watch.say(f"A rung is left out: {sentence}")
     encoders = _encoders(routes, table)
     routes = tuple(one for one in routes if one.raw or footing.serves(one, encoders[one.encoder], plan.climbs(words)))
     _checked(routes, encoders, loaded, related, known, watch)
