@@ -170,6 +170,17 @@ def test_epochs_are_as_many_as_fit(tmp_path: Path, clock: Clock, monkeypatch: py
     assert dict(fake.ran)["scratch"] == 8
 
 
+@pytest.mark.parametrize(("fixed", "tried"), [(60.0, True), (70.0, False)])
+def test_what_cannot_be_cut_may_use_three_quarters(
+    fixed: float, tried: bool, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = Words("sentence:x", "contrastive, lp_ft", "", "none", "adamw", "epochs=20", teacher="")
+    costs = {"contrastive": Cost(fixed, 0), "lp_ft": Cost(0, 0.1), "scratch": Cost(0, 0.1)}
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, costs, 100.0)  # 85 but for what is kept back
+    ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
+    assert ("contrastive" in dict(fake.ran)) == tried
+
+
 def test_what_does_not_fit_is_left_out_and_said(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     ladder, fake = climbing(tmp_path, clock, monkeypatch, COSTS, 100.0)
     found = ladder.trials(routes())
@@ -267,3 +278,18 @@ def test_folds_judge_each_example_by_a_fit_that_has_not_seen_it(tmp_path: Path, 
     assert len(answers) == len(both) == 18
     right = (answers.argmax(axis=1) == loaded.table.labels[both]).mean()
     assert found.routes[0].validation["accuracy"] == pytest.approx(right)
+
+
+def test_no_fold_says_when_to_stop(tmp_path: Path, encoder: str) -> None:
+    """A fold is what is judged: were the best epoch chosen on it too, training long would be flattered."""
+    photos = write_photos(tmp_path / "photos", count=10)
+    common: dict[str, Any] = {"encoder": encoder, "tune": "lp_ft", "schedule": "epochs=4, batch=8, patience=1"}
+    moved = {}
+    for folds in (1, 3):
+        settings = Settings(folds=folds, page=False, test=0.4, mitigate=False, floors="classical")
+        sterna.fit(photos, out=tmp_path / str(folds), settings=settings, **common)
+        entries = files.read_json(tmp_path / str(folds) / "routes" / "lp_ft-0" / "history.json")
+        moved[folds] = [one for one in entries if one["phase"] == "all"]
+    assert all("accuracy" in str(one) for one in moved[1] if not one.get("last"))
+    assert not any("accuracy" in str(one) for one in moved[3])
+    assert [one["epoch"] for one in moved[3]] == [1, 2, 3, 4] * 2  # the first fold, and the last fit

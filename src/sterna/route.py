@@ -77,8 +77,12 @@ def run(route: Route, desk: Desk) -> Ran:
 
 
 def _folded(route: Route, desk: Desk, begin: float) -> Ran:
-    """The same by cross-validation: judged on every example of the whole, each by a fit that has not seen it."""
-    folds = [_ready(route, fold) for fold, _ in desk.folds]
+    """The same by cross-validation: judged on every example of the whole, each by a fit that has not seen it.
+
+    No fit ends where its fold would like it best: few examples cannot tell which epoch that is, and their figure would
+    flatter whatever trains for many epochs.
+    """
+    folds = [replace(_ready(route, fold), blind=True) for fold, _ in desk.folds]
     parts = [_made(route, fold, ()) for fold in folds]
     answers = [part.answer(fold.training.validation) for part, fold in zip(parts, folds, strict=True)]
     order = np.argsort(np.concatenate([judged for _, judged in desk.folds]), kind="stable")
