@@ -170,15 +170,17 @@ def test_epochs_are_as_many_as_fit(tmp_path: Path, clock: Clock, monkeypatch: py
     assert dict(fake.ran)["scratch"] == 8
 
 
-@pytest.mark.parametrize(("fixed", "tried"), [(60.0, True), (70.0, False)])
-def test_what_cannot_be_cut_may_use_three_quarters(
-    fixed: float, tried: bool, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+def test_a_policy_with_a_length_of_its_own_is_shortened(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = Words("sentence:x", "contrastive, lp_ft", "", "none", "adamw", "epochs=20", teacher="")
-    costs = {"contrastive": Cost(fixed, 0), "lp_ft": Cost(0, 0.1), "scratch": Cost(0, 0.1)}
-    ladder, fake = climbing(tmp_path, clock, monkeypatch, costs, 100.0)  # 85 but for what is kept back
-    ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
-    assert ("contrastive" in dict(fake.ran)) == tried
+    costs = {"contrastive": Cost(10, 5), "lp_ft": Cost(0, 0.1), "scratch": Cost(0, 0.1)}
+    ladder, _ = climbing(tmp_path, clock, monkeypatch, costs, 100.0)  # 85 but for what is kept back, and half of them
+    found = {
+        one.route.name: one.route for one in ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
+    }
+    assert repr(found["contrastive"].tune) == "contrastive(passes=12, steps=30)"  # (42.5 - 10) / 5 of 20 epochs
+    assert repr(found["lp_ft"].tune) == "lp_ft"
 
 
 def test_what_does_not_fit_is_left_out_and_said(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,6 @@ DEFAULT = "10m"  # long enough for a few hundred photos, short enough to wait fo
 KEPT_BACK = 0.15  # of the budget for choosing, the model folder and the page
 FEWEST = 3  # epochs, below which training is not worth its start
 HALF = 0.5  # of what is left may go into a rung that is not the last
-FIXED = 0.75  # the same for one whose steps are as many as they are, so that it cannot be made to fit
 UNPAID = "did not pay"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -118,7 +117,7 @@ class Climb:
             return {"epochs": None, "why": UNPAID, "below": below, "estimate": 0.0, "left": self._left}
         cost = pace.measured(chosen, self.attempts.desk(chosen, 0))
         left, unit = self._left, seeds * self.factor
-        allowed = left if last else (HALF if cost.epoch else FIXED) * left
+        allowed = left if last else HALF * left
         fits = most
         if unit * cost.of(most) > allowed:
             fits = int(max(0.0, (allowed / unit - cost.fixed) / max(cost.epoch, 1e-9)))
@@ -194,9 +193,13 @@ def _height(route: Route) -> tuple[int, int, int]:
 
 
 def _shortened(route: Route, epochs: int) -> Route:
-    """The route with at most so many epochs in a phase."""
-    schedule = Schedule(**{**vars(route.schedule), "epochs": min(epochs, route.schedule.epochs)})
-    return replace(route, schedule=schedule)
+    """The route with at most so many epochs in a phase; a policy with a length of its own is shortened as much."""
+    most = route.schedule.epochs
+    if epochs >= most:
+        return route
+    own = getattr(route.tune, "shortened", None)
+    schedule = Schedule(**{**vars(route.schedule), "epochs": epochs})
+    return replace(route, schedule=schedule, tune=own(epochs / most) if own else route.tune)
 
 
 def _spoken(duration: float) -> str:

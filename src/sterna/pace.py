@@ -47,7 +47,8 @@ def measured(route: Route, at: Desk) -> Cost:
     """The cost of a route, by running a few of its examples through each phase.
 
     Training examples that a phase reads from the store are counted once, raw items in every epoch. A last fit on
-    training and validation examples costs what the first one does, and each fold its share of that.
+    training and validation examples costs what the first one does, and each fold its share of that. A phase with a
+    length of its own costs its part of that in each epoch of the schedule, with which `climb` shortens it.
     """
     if at.encoder is None or route.shallow:
         return Cost(HEAD, 0.0)
@@ -79,7 +80,7 @@ def measured(route: Route, at: Desk) -> Cost:
     ]
     size = route.schedule.batch or PAIRS
     own = sum(above[p.cut] * min(size * (p.steps or 0), counts[0] * (p.epochs or counts[0])) for p in phases if p.loss)
-    return Cost(once + again * (HEAD + own), again * sum(each))
+    return Cost(once + again * HEAD, again * (sum(each) + own / route.schedule.epochs))
 
 
 def _step(network: Network, phase: Phase, inputs: Tensor) -> float:

@@ -17,6 +17,7 @@ examples enough to teach it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from sterna.maths.cuts import cut_below
@@ -46,6 +47,10 @@ class Contrastive:
 
     pretrained: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
+
+    def shortened(self, share: float) -> Contrastive:
+        """The same with a share of the passes and steps."""
+        return replace(self, passes=max(1, round(share * self.passes)), steps=max(1, round(share * self.steps)))
 
     def plan(self, parameters: Sequence[int]) -> tuple[Phase, ...]:
         """The features, then the head. `parameters`: number of weights of each stage, bottom up."""
