@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -204,6 +205,33 @@ def test_methods_on_features_of_an_encoder_ship_with_its_name(photos: Path, enco
             sterna.predict(tmp_path / "run" / "model", photos / "target")
     finally:
         place.write_bytes(kept)
+
+
+def test_what_is_known_of_the_target_alone_is_a_floor_of_networks_too(
+    photos: Path, encoder: str, tmp_path: Path
+) -> None:
+    """Known labels that are all moved on by one: who learns from them alone is never right."""
+    names = sorted(HUES)
+    write_photos(tmp_path / "drawn", 4, seed=9)
+    for name, moved in zip(names, [*names[1:], names[0]], strict=True):
+        shutil.copytree(tmp_path / "drawn" / name, tmp_path / "few" / moved)
+    found = sterna.fit(
+        photos / "source",
+        target=photos / "target",
+        labels=tmp_path / "few",
+        encoder=encoder,
+        loss="cross_entropy + dan",
+        schedule="epochs=2, batch=8",
+        out=tmp_path / "run",
+        settings="page=false, refit=1000",
+    )
+    assert [(one.name, one.floor) for one in found.routes] == [
+        ("dan", False),
+        ("source only / partial", True),
+        ("target only / partial", True),
+    ]
+    accuracy = {one.name: one.metrics["accuracy"].value for one in found.routes}
+    assert accuracy["target only / partial"] < 0.2 < 0.6 < accuracy["source only / partial"]
 
 
 LOSSES = [name for name in folder.names("losses") if folder.load("losses", name).needs in across.ADAPTING]

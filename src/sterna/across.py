@@ -125,7 +125,7 @@ def routes(words: Words, subject: Subject, known: bool = False) -> tuple[Route, 
         raise SpecError(f"{subject.modality} data are adapted as an encoder sees them; type --encoder ORIGIN:NAME.")
     encoders = wording.references(words.encoder) if words.encoder else ("",)
     method = words.method or ("" if words.loss else AUTO)
-    found = [*_on_features(words, method, encoders, known), *_in_network(words, subject, encoders)]
+    found = [*_on_features(words, method, encoders, known), *_in_network(words, subject, encoders, known)]
     plan.check_heard(found, words)
     plan.check_tasks([part for one in found for part in (one.tune, *one.losses)], subject.task)
     wanting = [one for one in found if one.crosses and one.tune.needs == "labels"]
@@ -152,8 +152,8 @@ def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool
     return found
 
 
-def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list[Route]:
-    """Each objective with each policy and encoder; those that do not look at the target are the floors."""
+def _in_network(words: Words, subject: Subject, encoders: Sequence[str], known: bool) -> list[Route]:
+    """Each objective with each policy and encoder; floors see the source alone, or what is known of the target alone."""
     if not words.loss:
         return []
     own = folder.load("tasks", subject.task)().loss
@@ -173,9 +173,9 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str]) -> list
         if adapting:
             route = common.route(_named(encoders, encoder, name), encoder, tune, loss, augment)
             found[encoder, tune, loss] = route
-        name = " / ".join(filter(None, (ALONE, repr(tune))))
-        floor = common.route(_named(encoders, encoder, name), encoder, tune, alone, augment, True)
-        found.setdefault((encoder, tune, alone), floor)
+        for place, told in enumerate(FLOORS.values() if known else (ALONE,)):
+            floor = common.route(_named(encoders, encoder, f"{told} / {tune!r}"), encoder, tune, alone, augment, True)
+            found.setdefault((encoder, tune, alone, place), replace(floor, sourceless=told != ALONE))
     return _distinct(list(found.values()))
 
 

@@ -160,9 +160,11 @@ class Attempts:
     def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table
         each = self._source_weights(chosen, seed, split)
-        target, weights = self._learnt(split.train, each)
+        learnt = split.train[self.loaded.parts[split.train] == "train"] if chosen.sourceless else split.train
+        target, weights = self._learnt(learnt, each)
         both, folds = np.union1d(split.train, split.validation), self._folds(split)
-        whole = self._learnt(both, each) if folds or 0 < len(both) <= self.settings.refit else None
+        again = folds or 0 < len(both) <= self.settings.refit
+        whole = self._learnt(both, each) if again and not chosen.sourceless else None
         alone = self.loaded.model is not None
         if alone and self.loaded.unlabelled is not None:
             target, weights = self.loaded.unlabelled, desk.ones(self.loaded.unlabelled)

@@ -43,6 +43,7 @@ class Route:
     schedule: Schedule
     floor: bool = False
     select: Selection | None = None  # which examples of the source it learns from; None: all
+    sourceless: bool = False  # whether it learns from the known examples of the target alone
 
     @property
     def shallow(self) -> bool:
