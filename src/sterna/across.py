@@ -153,7 +153,7 @@ def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool
 
 
 def _in_network(words: Words, subject: Subject, encoders: Sequence[str], known: bool) -> list[Route]:
-    """Each objective with each policy and encoder; floors see the source alone, or what is known of the target alone."""
+    """Each objective with each policy and encoder; floors see the source alone, or the known examples of the target."""
     if not words.loss:
         return []
     own = folder.load("tasks", subject.task)().loss
