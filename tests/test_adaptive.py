@@ -16,7 +16,7 @@ from test_train import CLASSES, TASK, Frozen, examples, same
 from torch import nn
 
 import sterna
-from sterna import desk, feeds, folder, passes, pieces, ranging, relative, train
+from sterna import descent, desk, feeds, folder, passes, pieces, ranging, relative, train
 from sterna.errors import TrainingError
 from sterna.maths import gradients, range_test
 from sterna.network import Network, copied_state
@@ -473,6 +473,29 @@ def test_an_example_that_does_not_fit_and_other_errors_are_said() -> None:
         tight(0, CUDA)
     with pytest.raises(RuntimeError, match="shapes do not agree"):
         tight(6, RuntimeError("shapes do not agree"))
+
+
+@pytest.mark.parametrize("error", [CPU, CUDA])
+def test_answers_and_features_need_no_more_memory_than_there_is(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, feed = convolutional(), examples(36)
+    wanted = descent.answers(network, feed, 16, TASK, CLASSES), descent.features(network, feed, 16)
+    forward, most, sizes = network.forward, 5, []
+
+    def narrow(inputs: torch.Tensor) -> Any:
+        sizes.append(len(inputs))
+        if len(inputs) > most:
+            raise error
+        return forward(inputs)
+
+    monkeypatch.setattr(network, "forward", narrow)
+    np.testing.assert_allclose(descent.answers(network, feed, 16, TASK, CLASSES), wanted[0], atol=1e-6)
+    assert sizes == [16, 8] + [4] * 9
+    np.testing.assert_allclose(descent.features(network, feed, 16), wanted[1], atol=1e-5)
+    most = 0
+    with pytest.raises(TrainingError, match=r"a single example does not fit into memory; choose a smaller --encoder"):
+        descent.answers(network, feed, 16, TASK, CLASSES)
 
 
 def test_pieces_hold_every_example_once_and_small_batches_repeat() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sterna import sequences
+from sterna import pieces, sequences
 from sterna.contracts import Feed, Task
 from sterna.errors import TrainingError
 from sterna.network import Network
@@ -252,10 +252,12 @@ def answers(network: Network, feed: Feed, size: int, task: Task, classes: Sequen
     network.eval()
     device = next(network.head.parameters()).device
     order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
-    found: list[np.ndarray] = []
-    for batch in feed.batches(order, size, epoch=-1):
-        output = network(batch.inputs.to(device))
-        found += _each(output, task)
+
+    def passed(size: int) -> list[np.ndarray]:
+        batches = feed.batches(order, size, epoch=-1)
+        return [one for batch in batches for one in _each(network(batch.inputs.to(device)), task)]
+
+    found = _fitting(passed, size)
     network.train(was_training)
     if not found:
         return np.zeros((0, len(classes)))
@@ -274,9 +276,28 @@ def features(network: Network, feed: Feed, size: int) -> np.ndarray:
     network.eval()
     device = next(network.head.parameters()).device
     order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
-    found = [network(inputs.to(device)).features.float().cpu().numpy() for inputs in feed.inputs(order, size, -1)]
+
+    def passed(size: int) -> list[np.ndarray]:
+        return [network(inputs.to(device)).features.float().cpu().numpy() for inputs in feed.inputs(order, size, -1)]
+
+    found = _fitting(passed, size)
     network.train(was_training)
     return np.concatenate(found)[np.argsort(order, kind="stable")]
+
+
+def _fitting(passed: Callable[[int], list[np.ndarray]], size: int) -> list[np.ndarray]:
+    """What passes with so many rows at a time give, or with half as many where memory is too short for them.
+
+    Raises `TrainingError` where it is too short for one.
+    """
+    while size:
+        try:
+            return passed(size)
+        except RuntimeError as error:
+            if not pieces.short(error):
+                raise
+        size //= 2
+    raise TrainingError("a single example does not fit into memory; choose a smaller --encoder.")
 
 
 def _each(output: Output, task: Task) -> list[np.ndarray]:

@@ -50,7 +50,8 @@ class Contrastive:
 
     def shortened(self, share: float) -> Contrastive:
         """The same with a share of the passes and steps."""
-        return replace(self, passes=max(1, round(share * self.passes)), steps=max(1, round(share * self.steps)))
+        passes, steps = (max(1, round(share * one)) for one in (self.passes, self.steps))
+        return replace(self, passes=passes, steps=steps)  # type: ignore[type-var]
 
     def plan(self, parameters: Sequence[int]) -> tuple[Phase, ...]:
         """The features, then the head. `parameters`: number of weights of each stage, bottom up."""
