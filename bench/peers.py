@@ -69,16 +69,20 @@ def by_peer(name: str, data: str, weights: Path, place: Path, seed: int, options
 
 
 def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """All contestants on one set, size and seed."""
+    """All contestants on one set, size and seed; who has finished is not asked again."""
     place = options.out / f"{name}-{size}-{seed}"
+    kept = place.with_suffix(".json")
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     data, encoder, _ = ladder.subject(name, size, seed, options, place)
     texts = name in NAMES
     weights = sentence._packaged(encoder.partition(":")[2]) if texts else options.weights
-    found = {"sterna": by_sterna(data, encoder, place, options)}
-    for peer in PEERS[texts]:
-        found[peer] = by_peer(peer, data, Path(weights), place, seed, options)
+    for one in ("sterna", *PEERS[texts]):
+        if one not in found:
+            asked = (data, Path(weights), place, seed, options)
+            found[one] = by_sterna(data, encoder, place, options) if one == "sterna" else by_peer(one, *asked)
+            files.write_json(kept, found)
     shutil.rmtree(place)
     return found
 
