@@ -240,4 +240,4 @@ def test_many_draws_on_many_examples_are_quick() -> None:
     paired = stats.align(differences, [np.arange(10_000)] * 3)
     start = time.process_time()
     stats.two_level_bootstrap(paired, generator, 10_000, smoothed=True)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 15
