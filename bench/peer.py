@@ -71,11 +71,11 @@ def _as_checkpoint(weights: Path) -> Path:
     from safetensors.torch import load_file
 
     place = Path(tempfile.mkdtemp())
-    told = json.loads((weights / "config.json").read_text())
-    head = told["pretrained_cfg"]["classifier"]
+    config = (weights / "config.json").read_text()
+    head = json.loads(config)["pretrained_cfg"]["classifier"]
     body = {name: one for name, one in load_file(weights / "model.safetensors").items() if not name.startswith(head)}
     torch.save(body, place / "pytorch_model.bin")
-    (place / "config.json").write_text((weights / "config.json").read_text())
+    (place / "config.json").write_text(config)
     return place
 
 

@@ -3,8 +3,8 @@
     python bench/sourceless.py [--source 1000] [--target 800] [--loss "shot, mcc"] [--seeds 3]
 
 Both sets have the classes negative and positive. The model learns from reviews of products, `--tune partial` behind a
-sentence encoder. What is adapted to are `--target` sentences of film reviews; their
-labels judge once, at the end. The floor of the second run is the model as it came.
+sentence encoder. What is adapted to are `--target` sentences of film reviews; their labels judge once, at the end. The
+floor of the second run is the model as it came.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sterna.settings import Settings
 
 HEAD = ("route", "accuracy", "95 % interval", "sd over seeds", "seconds")
 SIDES = {  # for each set: what its classes are called here; neutral sentences are left out
-    "CR": {0: "negative", 1: "positive"},
+    "CR": dict(enumerate(NAMES["CR"])),
     "SST-5": {number: NAMES["SST-5"][number].rpartition(" ")[2] for number in (0, 1, 3, 4)},
 }
 

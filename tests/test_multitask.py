@@ -308,6 +308,9 @@ def test_the_model_answers_for_all_tasks(finished: tuple[Result, Path], tmp_path
         found = sterna.predict(out / "model", [row["text"] for row in csv.DictReader(file)])
     np.testing.assert_allclose(found.answers[:, :2].sum(axis=1), 1)
     assert 3 < found.answers[:, 2].mean() < 7  # in the units of the labels, 2 to 8
+    apart = sterna.predict(out / "model", ["The scene delight actors.", "The dull end."])
+    np.testing.assert_allclose(apart.answers[:, :2].sum(axis=1), 1)
+    assert 0 < apart.answers[:, 2].min() < apart.answers[:, 2].max() < 12
     found.save(tmp_path / "p.csv")
     head = (tmp_path / "p.csv").read_text().splitlines()[0]
     assert head == "item,prediction mood,probability mood,mood: bad,mood: good,prediction length"

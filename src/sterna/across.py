@@ -141,8 +141,7 @@ def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool
     if not method:
         return []
     chosen = [one for (one,) in wording.alternatives("adapt", METHODS if method == AUTO else method, single=True)]
-    names = [name for name in FLOORS if known or name == "none"]
-    floors = {one: name for name in names for one in folder.resolve("adapt", name)}
+    floors = {one: name for name in _floors(known) for one in folder.resolve("adapt", name)}
     common = plan.common(words)
     found = []
     for encoder, one in itertools.product(encoders, [*(one for one in chosen if one not in floors), *floors]):
@@ -150,6 +149,11 @@ def _on_features(words: Words, method: Any, encoders: Sequence[str], known: bool
         name = f"{FLOORS[floors[one]]} / head" if floor else repr(one)
         found.append(common.route(_named(encoders, encoder, name), encoder, one, (), (), floor))
     return found
+
+
+def _floors(known: bool) -> dict[str, str]:
+    """Those of `FLOORS` that there are: one learns from what is known of the target alone."""
+    return {name: told for name, told in FLOORS.items() if known or told == ALONE}
 
 
 def _in_network(words: Words, subject: Subject, encoders: Sequence[str], known: bool) -> list[Route]:
@@ -173,9 +177,9 @@ def _in_network(words: Words, subject: Subject, encoders: Sequence[str], known: 
         if adapting:
             route = common.route(_named(encoders, encoder, name), encoder, tune, loss, augment)
             found[encoder, tune, loss] = route
-        for place, told in enumerate(FLOORS.values() if known else (ALONE,)):
+        for told in _floors(known).values():
             floor = common.route(_named(encoders, encoder, f"{told} / {tune!r}"), encoder, tune, alone, augment, True)
-            found.setdefault((encoder, tune, alone, place), replace(floor, sourceless=told != ALONE))
+            found.setdefault((encoder, tune, alone, told), replace(floor, sourceless=told != ALONE))
     return _distinct(list(found.values()))
 
 
