@@ -494,8 +494,10 @@ def test_answers_and_features_need_no_more_memory_than_there_is(
     assert sizes == [16, 8] + [4] * 9
     np.testing.assert_allclose(descent.features(network, feed, 16), wanted[1], atol=1e-5)
     most = 0
+    network.train()
     with pytest.raises(TrainingError, match=r"a single example does not fit into memory; choose a smaller --encoder"):
         descent.answers(network, feed, 16, TASK, CLASSES)
+    assert network.training  # what goes on with a smaller batch goes on as it was
 
 
 def test_pieces_hold_every_example_once_and_small_batches_repeat() -> None:

@@ -50,7 +50,7 @@ class Fake:
     def warn(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    def trials(self, routes: list[Route]) -> list[Trial]:
+    def trials(self, routes: list[Route], rivals: dict[int, np.ndarray] | None = None) -> list[Trial]:
         (chosen,) = routes
         self.ran.append((chosen.name, chosen.schedule.epochs))
         self.clock.now += self.seconds.get(chosen.name, 0.0) * (chosen.schedule.epochs if _moves(chosen) else 1)
@@ -231,8 +231,8 @@ def test_more_stages_move_only_where_some_have_paid(
     still = ["hog_colour", "prototypes", "zero_shot", "head2toe", "probe"]
     assert [name for name, _ in fake.ran] == [*still, "partial", "scratch"]
     assert fake.said == [
-        "lp_ft was not tried: on the validation part partial, which moves less, was no better than what moves less "
-        "still; name it with --tune to try it."
+        "lp_ft was not tried: on the validation part partial, which moves less, was no better than the best before "
+        "it; name it with --tune to try it."
     ]
     keys["partial"] = (0.8, -0.4)
     better, fake = climbing(tmp_path / "other", clock, monkeypatch, COSTS)
@@ -255,7 +255,7 @@ def test_what_diverges_is_tried_more_gently(tmp_path: Path, clock: Clock, monkey
 def test_a_real_ladder(tmp_path: Path, encoder: str) -> None:
     """On photos: cheapest rungs first, cross-validated because they are few; every rung in the comparison."""
     photos = write_photos(tmp_path / "photos", count=10)
-    settings = Settings(budget="60s", page=False, test=0.4)
+    settings = Settings(budget="9m", page=False, test=0.4)
     found = sterna.fit(photos, encoder=encoder, out=tmp_path / "run", schedule="epochs=2, batch=8", settings=settings)
     names = {one.name for one in found.routes}
     assert {"hog_colour", "prototypes", "probe", "partial", "scratch"} <= names
@@ -264,7 +264,7 @@ def test_a_real_ladder(tmp_path: Path, encoder: str) -> None:
     assert [one["route"] for one in noted][:4] == ["hog_colour", "prototypes", "head2toe", "probe"]
     with np.load(next((tmp_path / "run" / "routes").glob("probe-*")) / "predictions.npz") as kept:
         assert len(kept["validation"]) == 18  # all but the held-out
-    assert "--budget 60s" in files.read_json(tmp_path / "run" / "plan.json")["command"]
+    assert "--budget 9m" in files.read_json(tmp_path / "run" / "plan.json")["command"]
 
 
 def test_folds_judge_each_example_by_a_fit_that_has_not_seen_it(tmp_path: Path, encoder: str) -> None:

@@ -115,10 +115,13 @@ class Sentences:
     def __len__(self):
         return 3
 
-    def batches(self, order, size, epoch, mixed=True):
+    def inputs(self, order, size, epoch):
         for start in range(0, 3, size):
+            yield torch.from_numpy(sequences.padded([self.rows[one] for one in order[start : start + size]])).float()
+
+    def batches(self, order, size, epoch, mixed=True):
+        for start, inputs in zip(range(0, 3, size), self.inputs(order, size, epoch), strict=True):
             chosen = order[start : start + size]
-            inputs = torch.from_numpy(sequences.padded([self.rows[one] for one in chosen])).float()
             labels = torch.zeros(len(chosen), int(self.words[chosen].max()), dtype=torch.int64)
             mask = torch.zeros_like(labels, dtype=torch.bool)
             for place, one in enumerate(chosen):

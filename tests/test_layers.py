@@ -35,7 +35,7 @@ ROWS = (
     ("keeping",),
     ("route", "conclusion", "shipping", "weighing", "pace"),
     ("estimating",),
-    ("footing",),
+    ("footing", "standardising"),
     ("teaching",),
     ("desk", "card", "across", "overlap"),
     (
@@ -52,7 +52,7 @@ ROWS = (
         "stepping",
         "gathering",
     ),
-    ("train", "score", "store", "verdict", "artifact", "opening"),
+    ("train", "score", "store", "verdict", "artifact", "opening", "racing"),
     ("solvers", "adaptive", "ranging"),
     ("passes",),
     ("underway",),

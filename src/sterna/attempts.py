@@ -6,7 +6,7 @@ Nothing here is scored: held-out labels pass through sealed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,13 @@ class Attempts:
         made: Task = folder.task(self.loaded.table.task, self.loaded.table.classes)
         return made
 
-    def trials(self, routes: Sequence[Route], share: float = 1.0) -> list[Trial]:
-        """Routes at all seeds, with a share of the labels."""
+    def trials(
+        self, routes: Sequence[Route], share: float = 1.0, rivals: Mapping[int, np.ndarray] | None = None
+    ) -> list[Trial]:
+        """Routes at all seeds, with a share of the labels.
+
+        `rivals`: by seed, the answers to training and validation examples of a route that they are raced against.
+        """
         trials = []
         labels, domains = self.loaded.table.labels, self.loaded.domains
         domains = domains if len(domains) else np.full(len(labels), "")
@@ -75,9 +80,12 @@ class Attempts:
             sealed = Sealed(labels[:0] if self.loaded.blind else labels[split.test])
             known = labels[np.union1d(split.train, split.validation) if self._folds(split) else split.validation]
             for chosen in routes:
-                ran = self._run(chosen, seed, split, share)
-                if ran is not None:
-                    trials.append(Trial(chosen, seed, *ran[:3], known, split.test, sealed, domains[split.test], ran[3]))
+                ran = self._run(chosen, split, share, (rivals or {}).get(seed))
+                if ran is None:
+                    continue
+                asked, held = known if ran.reached is None else known[ran.reached], (split.test, sealed)
+                parts = chosen, seed, ran.test, ran.validation, ran.seconds, asked, *held, domains[split.test]
+                trials.append(Trial(*parts, ran.judged, ran.reached is not None))
         return trials
 
     def fitted(self, chosen: Route, seed: int) -> Fitted:
@@ -136,26 +144,25 @@ class Attempts:
             )
         return split
 
-    def _run(
-        self, chosen: Route, seed: int, split: Split, share: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray, float, crossing.Values] | None:
-        """Test and validation answers, seconds and what criteria say of one route; None when it cannot be trained."""
-        folder = self.folder(chosen, seed, share)
-        done = folder / "done.json"
-        if not done.exists():
-            title = f"{chosen.name}, seed {seed}" if self.settings.seeds > 1 else chosen.name
+    def _run(self, chosen: Route, split: Split, share: float, rival: np.ndarray | None) -> keeping.Kept | None:
+        """What one route leaves; None when it cannot be trained."""
+        folder = self.folder(chosen, split.seed, share)
+        kept = keeping.found(folder)
+        if kept is None:
+            title = f"{chosen.name}, seed {split.seed}" if self.settings.seeds > 1 else chosen.name
             title += f", {100 * share:g} % of the labels" if share < 1 else ""
+            at = replace(self._desk(chosen, split.seed, split, folder, title), rival=rival)
             try:
-                ran = route.run(chosen, self._desk(chosen, seed, split, folder, title))
+                ran = route.run(chosen, at)
             except TrainingError as error:
                 self.warn(f"{title}: {error}")
                 return None
             keeping.keep(ran, folder)
-        kept = files.read_json(done)
-        for note in kept["notes"]:
+            kept = keeping.found(folder)
+            assert kept is not None
+        for note in kept.notes:
             self.warn(f"{chosen.name}: {note}")
-        judged = tuple((name, float("nan") if value is None else float(value)) for name, value in kept["judged"])
-        return (*keeping.answers(folder), float(kept["seconds"]), judged)
+        return kept
 
     def _desk(self, chosen: Route, seed: int, split: Split, folder: Path, title: str = "") -> Desk:
         table = self.loaded.table

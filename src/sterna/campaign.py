@@ -302,10 +302,11 @@ def _verdicts(result: Result, loaded: Loaded, place: Path, margin: float) -> dic
 
 
 def _scored(place: Path, route: str, split: Split, loaded: Loaded, task: Task) -> Scored:
-    answers, _ = keeping.answers(keeping.folder(place, route, split.seed))
+    kept = keeping.found(keeping.folder(place, route, split.seed))
+    assert kept is not None  # the run is finished
     # Merits and losses are all that is asked, so no interval is drawn.
     sealed = Sealed(loaded.table.labels[split.test])
-    return score.measure(task, answers, sealed, loaded.table.classes, seed=split.seed, draws=1)
+    return score.measure(task, kept.test, sealed, loaded.table.classes, seed=split.seed, draws=1)
 
 
 def _paired(

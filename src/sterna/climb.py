@@ -55,6 +55,7 @@ class Climb:
     decided: list[dict[str, Any]] = field(default_factory=list)
     best: dict[Family, tuple[float, float]] = field(default_factory=dict)  # so far, on the validation part
     spent: dict[Family, str] = field(default_factory=dict)  # what has not paid where it moved, and by which route
+    ahead: dict[int, tuple[tuple[float, float], np.ndarray]] = field(default_factory=dict)  # by seed: key and answers
 
     def __post_init__(self) -> None:
         if self._place.exists():
@@ -96,7 +97,7 @@ class Climb:
         if noted.get("why") == UNPAID:
             self.attempts.warn(
                 f"{chosen.name} was not tried: on the validation part {noted['below']}, which moves less, was no "
-                "better than what moves less still; name it with --tune to try it."
+                "better than the best before it; name it with --tune to try it."
             )
         elif noted["epochs"] is None:
             would = f"would take about {_spoken(noted['estimate'])} and " if noted["estimate"] else "was next when "
@@ -134,7 +135,8 @@ class Climb:
 
     def _tried(self, chosen: Route) -> list[Trial]:
         """The trials of a route; of a gentler one where it diverges."""
-        found = self.attempts.trials([chosen])
+        raced = self.stops and footing.moves(chosen) and not chosen.floor  # which transfer is measured by
+        found = self.attempts.trials([chosen], rivals={seed: one for seed, (_, one) in self.ahead.items() if raced})
         if found or not footing.moves(chosen):
             return found
         gentler = replace(
@@ -155,12 +157,21 @@ class Climb:
         task, classes = self.attempts.task, self.attempts.loaded.table.classes
         name = task.primary(classes)
         judged = [task.judge(one.validation, one.validation_labels, classes) for one in tried]
-        key = float(np.mean([one[name] for one in judged])), -float(np.mean([one["loss"] for one in judged]))
+        keys = [(one[name], -one["loss"]) for one in judged]
+        key = float(np.mean([one for one, _ in keys])), float(np.mean([one for _, one in keys]))
+        route, lost = tried[0].route, any(one.given_up for one in tried)
         self.attempts.watch.say(
-            f"{tried[0].route.name}: validation {name.replace('_', ' ')} {100 * key[0]:.1f} %, {_spoken(took)}; "
-            f"{_spoken(max(0.0, self._left))} left."
+            f"{route.name}: {f'validation {name}'.replace('_', ' ')} {100 * key[0]:.1f} %{' so far' if lost else ''}, "
+            f"{_spoken(took)}; {_spoken(max(0.0, self._left))} left."
         )
-        self._learn(tried[0].route, key)
+        if lost:
+            self.spent.setdefault(_family(route), route.name)
+            return
+        self._learn(route, key)
+        if not route.floor:
+            for one, own in zip(tried, keys, strict=True):
+                if one.seed not in self.ahead or own > self.ahead[one.seed][0]:
+                    self.ahead[one.seed] = own, one.validation
 
     def _learn(self, tried: Route, key: tuple[float, float]) -> None:
         """Whether a route was better than those before it that move less."""

@@ -35,6 +35,7 @@ class Trial:
     sealed: Sealed  # their labels
     domains: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U1"))  # (n,) of them, or (0,) without
     judged: crossing.Values = ()  # by criteria, where the target is another domain than the validation part
+    given_up: bool = False  # among its folds, where a route before it was clearly better: it is never chosen
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     )
     chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
-    best, transfer, floor = verdict.decide_shipping(ordered(chosen, claim.figure), floors, claim.figure)
+    standing = ordered(_standing(trials, chosen), claim.figure)
+    best, transfer, floor = verdict.decide_shipping(standing, floors, claim.figure)
     if not any(len(one.sealed) for one in trials):
         return _unmeasured(trials, chosen, (best, transfer, floor), claim)
     scored = {
@@ -177,7 +179,7 @@ def _parts(
 
 def losing(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> Route | None:
     """The best transfer route where a floor is better on the validation part, else None; nothing held out is read."""
-    judged = _validation(trials, task, classes)
+    judged = _standing(trials, _validation(trials, task, classes))
     floors = {one.route.name for one in trials if one.route.floor}
     best, transfer, _ = verdict.decide_shipping(judged, floors, task.primary(classes))
     return next(one.route for one in trials if one.route.name == transfer) if best in floors else None
@@ -219,6 +221,12 @@ def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -
         judged = task.judge(one.validation, one.validation_labels, classes)
         found.setdefault(one.route.name, []).append(judged)
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
+
+
+def _standing(trials: Sequence[Trial], judged: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Without routes that were given up at any seed: what they were judged on is another part, maybe an easier one."""
+    lost = {one.route.name for one in trials if one.given_up}
+    return {name: figures for name, figures in judged.items() if name not in lost}
 
 
 def _ranked(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:

@@ -241,48 +241,43 @@ def memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-@torch.no_grad()
 def answers(network: Network, feed: Feed, size: int, task: Task, classes: Sequence[str]) -> np.ndarray:
     """The task's answers (n, k) for all rows of a feed, in evaluation mode on clean inputs.
 
     Where each word has its own, those of all items follow one another. Words beyond the length that the network takes
     are held to be outside of everything.
     """
-    was_training = network.training
-    network.eval()
-    device = next(network.head.parameters()).device
-    order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
-
-    def passed(size: int) -> list[np.ndarray]:
-        batches = feed.batches(order, size, epoch=-1)
-        return [one for batch in batches for one in _each(network(batch.inputs.to(device)), task)]
-
-    found = _fitting(passed, size)
-    network.train(was_training)
+    found = _evaluated(network, feed, size, lambda output: _each(output, task))
     if not found:
         return np.zeros((0, len(classes)))
-    back = np.argsort(order, kind="stable")
-    words = feed.words
-    if words is None:
-        return np.stack(found)[back]
+    if feed.words is None:
+        return np.stack(found)
     outside = _outside(classes)
-    return np.concatenate([_filled(found[place], int(words[row]), outside) for row, place in enumerate(back)])
+    return np.concatenate([_filled(one, int(words), outside) for one, words in zip(found, feed.words, strict=True)])
+
+
+def features(network: Network, feed: Feed, size: int) -> np.ndarray:
+    """(n, d) float32 for all rows of a feed as the head reads them, in evaluation mode on clean inputs."""
+    return np.stack(_evaluated(network, feed, size, lambda output: list(output.features.float().cpu().numpy())))
 
 
 @torch.no_grad()
-def features(network: Network, feed: Feed, size: int) -> np.ndarray:
-    """(n, d) float32 for all rows of a feed as the head reads them, in evaluation mode on clean inputs."""
+def _evaluated(network: Network, feed: Feed, size: int, each: Callable[[Output], list[np.ndarray]]) -> list[np.ndarray]:
+    """What `each` takes from the outputs, for every row of a feed; the network is left in the mode it was in."""
     was_training = network.training
     network.eval()
     device = next(network.head.parameters()).device
+    # Rows of like length go together, the longest first, so that memory is too short at once or never.
     order = np.arange(len(feed)) if feed.lengths is None else np.argsort(-feed.lengths, kind="stable")
 
     def passed(size: int) -> list[np.ndarray]:
-        return [network(inputs.to(device)).features.float().cpu().numpy() for inputs in feed.inputs(order, size, -1)]
+        return [one for inputs in feed.inputs(order, size, -1) for one in each(network(inputs.to(device)))]
 
-    found = _fitting(passed, size)
-    network.train(was_training)
-    return np.concatenate(found)[np.argsort(order, kind="stable")]
+    try:
+        found = _fitting(passed, size)
+    finally:
+        network.train(was_training)
+    return [found[place] for place in np.argsort(order, kind="stable")]
 
 
 def _fitting(passed: Callable[[int], list[np.ndarray]], size: int) -> list[np.ndarray]:

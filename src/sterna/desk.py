@@ -53,6 +53,7 @@ class Desk:
     twin: Encoder | None = None  # with the statistics of the unlabelled part, where it has its own
     teacher: Teacher | None = None
     folds: tuple[tuple[Desk, np.ndarray], ...] = ()  # of a cross-validation, with the positions in `whole` they judge
+    rival: np.ndarray | None = None  # (n_whole, k) answers, by folds too, of a route that this one is raced against
 
     @property
     def alone(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from sterna import addition, estimators, files, shipping
+from sterna import addition, crossing, estimators, files, shipping
 from sterna.crossing import Sight
 from sterna.errors import SpecError
 from sterna.network import Network
@@ -18,6 +19,7 @@ from sterna.result import Result, load
 from sterna.route import Ran
 
 CHECKPOINT = "checkpoint.pt"
+DONE = "done.json"  # seconds, notes and what criteria say of a route
 DOMAINS = "domains.npz"  # some examples of source and target as the head of a route sees them
 ROUTES = "routes"  # a folder for each route at each seed
 PLAN = "plan.json"  # the routes as understood, and the fingerprint by which a run knows its folder
@@ -30,9 +32,10 @@ def folder(place: Path, route: str, seed: int, share: float = 1.0) -> Path:
 
 
 def keep(ran: Ran, folder: Path) -> None:
-    """Write what a route gave; `done.json` comes last and says that the rest is whole."""
+    """Write what a route gave; `DONE` comes last and says that the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation})
+    reached = {} if ran.reached is None else {"reached": ran.reached}
+    files.write_arrays(folder / "predictions.npz", {"test": ran.test, "validation": ran.validation, **reached})
     if ran.sight is not None:
         seen = {"source": ran.sight.source, "target": ran.sight.target, **_sides("rows", ran.sight.rows)}
         files.write_arrays(folder / DOMAINS, {**seen, **_sides("raw", ran.sight.before)})
@@ -46,15 +49,33 @@ def keep(ran: Ran, folder: Path) -> None:
         estimators.save(ran.model, folder / shipping.ESTIMATOR)
     files.write_json(folder / "history.json", ran.history)
     judged = [[name, None if np.isnan(value) else value] for name, value in ran.judged]
-    files.write_json(folder / "done.json", {"seconds": ran.seconds, "notes": list(ran.notes), "judged": judged})
+    files.write_json(folder / DONE, {"seconds": ran.seconds, "notes": list(ran.notes), "judged": judged})
     for checkpoint in folder.glob("*.pt"):
         checkpoint.unlink()
 
 
-def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The answers (n, k) for the held-out part and for the validation part."""
+@dataclass(frozen=True)
+class Kept:
+    """What a route that was run has left: its answers, and what is said of them."""
+
+    test: np.ndarray  # (n, k)
+    validation: np.ndarray  # (m, k)
+    reached: np.ndarray | None  # as in `Ran`
+    seconds: float
+    notes: tuple[str, ...]
+    judged: crossing.Values
+
+
+def found(folder: Path) -> Kept | None:
+    """What `keep` wrote; None where it has not come to its end."""
+    if not (folder / DONE).exists():
+        return None
+    done = files.read_json(folder / DONE)
+    judged = tuple((name, float("nan") if value is None else float(value)) for name, value in done["judged"])
     with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-        return arrays["test"], arrays["validation"]
+        reached = arrays.get("reached")
+        parts = arrays["test"], arrays["validation"], reached
+    return Kept(*parts, float(done["seconds"]), tuple(done["notes"]), judged)
 
 
 def sight(folder: Path) -> Sight | None:

@@ -19,16 +19,17 @@ from sterna import (
     estimating,
     folder,
     footing,
+    racing,
     semi_supervised,
+    standardising,
     teaching,
     train,
 )
-from sterna.contracts import Adapted, Feed, Linear
+from sterna.contracts import Adapted, Feed
 from sterna.crossing import Across, Domains
 from sterna.desk import LONG, Desk, Tables, ones
 from sterna.errors import DataError, TrainingError
 from sterna.estimating import Estimated, Points
-from sterna.maths import blocks
 from sterna.network import Network, device
 from sterna.plan import TAUGHT, Route
 from sterna.recipe import Choices, Recipe
@@ -36,6 +37,10 @@ from sterna.records import Augment, Labels, Phase, Setting, Table, Training
 from sterna.sourcewise import Sourcewise
 
 CHUNK = 256  # rows predicted at a time
+GIVEN_UP = (
+    "given up after {done} of {folds} folds, clearly behind the best route before it; its figures are those of a fit "
+    "to the labels of the other folds."
+)
 ENOUGH = 100  # validation examples from which they choose the epoch where there are others without labels
 
 
@@ -51,6 +56,7 @@ class Ran:
     notes: tuple[str, ...]
     judged: crossing.Values = ()  # by criteria that need no label of the target, where there is one to adapt to
     sight: crossing.Sight | None = None  # some examples of both domains, where there are two
+    reached: np.ndarray | None = None  # positions that validation answers are for, where it was given up among folds
 
 
 def run(route: Route, desk: Desk) -> Ran:
@@ -80,17 +86,43 @@ def _folded(route: Route, desk: Desk, begin: float) -> Ran:
     """The same by cross-validation: judged on every example of the whole, each by a fit that has not seen it.
 
     No fit ends where its fold would like it best: few examples cannot tell which epoch that is, and their figure would
-    flatter whatever trains for many epochs.
+    flatter whatever trains for many epochs. A route that was given up ends as its last fold left it.
     """
-    folds = [replace(_ready(route, fold), blind=True) for fold, _ in desk.folds]
-    parts = [_made(route, fold, ()) for fold in folds]
-    answers = [part.answer(fold.training.validation) for part, fold in zip(parts, folds, strict=True)]
-    order = np.argsort(np.concatenate([judged for _, judged in desk.folds]), kind="stable")
-    last = _made(_settled(route, parts[0].model), desk.last(), _middle([part.choices for part in parts]))
-    notes = tuple(dict.fromkeys(note for part in (*parts, last) for note in part.notes))
-    entries = parts[0].entries + [{**one, "last": True} for one in last.entries]
-    seconds = time.perf_counter() - begin
-    return Ran(last.model, last.answer(desk.test), np.concatenate(answers)[order], seconds, entries, notes)
+    parts, answers, places = _by_folds(route, desk)
+    lost, last = len(parts) < len(desk.folds), parts[-1]
+    notes, entries = [note for part in parts for note in part.notes], parts[0].entries
+    if lost:
+        notes.append(GIVEN_UP.format(done=len(parts), folds=len(desk.folds)))
+    else:
+        last = _made(_settled(route, parts[0].model), desk.last(), _middle([part.choices for part in parts]))
+        notes += last.notes
+        entries = entries + [{**one, "last": True} for one in last.entries]
+    order, seconds = np.argsort(places, kind="stable"), time.perf_counter() - begin
+    ran = Ran(last.model, last.answer(desk.test), answers[order], seconds, entries, tuple(dict.fromkeys(notes)))
+    return replace(ran, reached=places[order]) if lost else ran
+
+
+def _by_folds(route: Route, desk: Desk) -> tuple[list[_Made], np.ndarray, np.ndarray]:
+    """The fits of the folds, as many as it takes to see a route behind its rival; their answers, and to what."""
+    parts: list[_Made] = []
+    answers = places = np.zeros(0, dtype=np.int64)
+    for fold, judged in desk.folds:
+        ready = replace(_ready(route, fold), blind=True)
+        parts.append(_made(route, ready, ()))
+        found = parts[-1].answer(ready.training.validation)
+        answers = np.concatenate([answers, found]) if len(answers) else found
+        places = np.concatenate([places, judged])
+        if len(parts) < len(desk.folds) and _behind(desk, answers, places):
+            break
+    return parts, answers, places
+
+
+def _behind(desk: Desk, answers: np.ndarray, places: np.ndarray) -> bool:
+    """Whether a route is given up for its rival, by what both answer at some positions of the whole."""
+    if desk.rival is None or desk.whole is None:
+        return False
+    labels = desk.whole[0].labels[places]
+    return racing.behind(desk.task, answers, desk.rival[places], labels, desk.training.classes, desk.seed)
 
 
 def _middle(choices: Sequence[Choices]) -> Choices:
@@ -145,7 +177,7 @@ def _made(route: Route, desk: Desk, settled: Choices) -> _Made:
     if any(loss.needs == "statistics" for loss in route.losses):
         desk = _by_domain(desk)
     held = desk.training.validation.labels
-    desk, scale = _standardised(desk)
+    desk, scale = standardising.standardised(desk)
     assert desk.encoder is not None
     network = footing.start(route, desk.encoder, desk).to(device())
     history = _features(route, desk, network) if route.shallow else _trained(route, desk, network, settled)
@@ -227,38 +259,6 @@ def _crossed(route: Route, desk: Desk) -> _Made:
         return model.on(features(table)).reshape(len(table), -1)
 
     return _Made(model, answer, (), [], [*desk.notes, *found.model.notes], look=lambda: found.adapted)
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """The mean and spread of numbers that are learnt, from the training part."""
-
-    mean: np.ndarray  # (k,)
-    spread: np.ndarray  # (k,)
-
-    def fold(self, network: Network) -> None:
-        """Have the head answer in the units of the labels."""
-        weight, bias = (part.detach().cpu().double().numpy() for part in network.head.parameters())
-        network.set_weights(Linear(weight * self.spread[:, None], bias * self.spread + self.mean))
-
-
-def _standardised(desk: Desk) -> tuple[Desk, _Scale | None]:
-    """For numbers: labels of mean 0 and spread 1 over the training part."""
-    training = desk.training
-    task, rows = training.target.task, training.classes
-    if task not in ("regress", "several"):
-        return desk, None
-    own = training.target.labels[desk.weights > 0]
-    mean, spread = blocks.scale(own, rows) if task == "several" else (own.mean(axis=0), own.std(axis=0))
-    spread = np.where(spread > 0, spread, 1.0)
-    target, validation = (
-        replace(part, labels=(part.labels - mean) / spread) for part in (training.target, training.validation)
-    )
-    scale = (
-        _Scale(blocks.by_row(mean, rows), blocks.by_row(spread, rows)) if task == "several" else _Scale(mean, spread)
-    )
-    teacher = teaching.scaled(desk.teacher, scale.mean, scale.spread)
-    return replace(desk, training=replace(training, target=target, validation=validation), teacher=teacher), scale
 
 
 @dataclass(frozen=True)
