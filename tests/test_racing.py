@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,4 +110,6 @@ def test_a_route_that_is_given_up_stays_in_the_comparison(
     right = (kept.validation.argmax(axis=1) == loaded.table.labels[both[kept.reached]]).mean()
     outcome = next(one for one in found.routes if one.name == "partial")
     assert outcome.validation["accuracy"] == pytest.approx(right)
+    assert [one.name for one in found.routes if one.given_up] == ["partial"]
+    assert re.search(r"^partial .* given up$", str(found), re.MULTILINE)
     assert outcome.n == len(split.test) == len(kept.test)

@@ -252,4 +252,5 @@ def _outcome(one: Trial, scored: Scored, validation: Mapping[str, float]) -> Out
         metrics=scored.metrics,
         validation={key: value for key, value in validation.items() if not np.isnan(value)},
         floor=one.route.floor,
+        given_up=one.given_up,
     )

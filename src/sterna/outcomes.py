@@ -30,6 +30,7 @@ class Outcome:
     metrics: Mapping[str, Score]
     validation: Mapping[str, float]  # what the route was chosen by
     floor: bool  # True: uses no pretrained weights
+    given_up: bool = False  # among its folds: `validation` is of a part of the examples, and it was not to be chosen
 
 
 @dataclass(frozen=True)

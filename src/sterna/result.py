@@ -89,6 +89,12 @@ class Summary:
     metrics: Mapping[str, Score]
     seconds: float
     spreads: Mapping[str, float]  # standard deviation of each figure over the seeds; 0 for one seed
+    given_up: bool  # at any seed
+
+    def marks(self, shipped: str) -> str:
+        """What a table says beside the figures."""
+        found = (("floor", self.floor), ("given up", self.given_up), ("ships", self.name == shipped))
+        return ", ".join(mark for mark, holds in found if holds)
 
 
 def summaries(routes: Sequence[Outcome]) -> list[Summary]:
@@ -103,7 +109,8 @@ def summaries(routes: Sequence[Outcome]) -> list[Summary]:
         metrics = means([one.metrics for one in mine])
         spreads = {metric: _spread([one.metrics[metric].value for one in mine]) for metric in metrics}
         seconds = float(np.mean([one.seconds for one in mine]))
-        found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds, spreads))
+        given_up = any(one.given_up for one in mine)
+        found.append(Summary(name, mine[0].floor, len(mine), metrics, seconds, spreads, given_up))
     return found
 
 
@@ -170,14 +177,13 @@ def _row(summary: Summary, shipped: str, primary: str, shown: Sequence[str], spr
     measured = ("-", "-")
     if figure is not None:
         measured = (f"{100 * figure.value:.1f} %", f"{100 * figure.low:.1f} to {100 * figure.high:.1f}")
-    marks = [mark for mark, holds in (("floor", summary.floor), ("ships", summary.name == shipped)) if holds]
     return (
         summary.name,
         *measured,
         *([f"{100 * summary.spreads[primary]:.1f}" if figure else "-"] if spread else []),
         *(_number(summary.metrics[name].value) if name in summary.metrics else "-" for name in shown),
         f"{summary.seconds:.1f}",
-        ", ".join(marks),
+        summary.marks(shipped),
     )
 
 

@@ -171,16 +171,12 @@ def _table(ordered: list[Summary], figure: str, shipped: str) -> dict[str, Any]:
     for one in ordered:
         cells: list[Any] = [(one.name, one.name)]
         cells += [_cell(one, name) for name in metrics]
-        cells += [(numbers.seconds(one.seconds), one.seconds), (_said(one, shipped), _said(one, shipped))]
+        cells += [(numbers.seconds(one.seconds), one.seconds), (one.marks(shipped), one.marks(shipped))]
         if spread:
             spared = one.spreads.get(figure, 0.0)
             cells.insert(2, (numbers.figure(figure, spared), spared))
         rows.append(cells)
     return {"heads": heads, "rows": rows}
-
-
-def _said(one: Summary, shipped: str) -> str:
-    return ", ".join(mark for mark, holds in (("floor", one.floor), ("ships", one.name == shipped)) if holds)
 
 
 def _cell(one: Summary, name: str) -> tuple[str, Any]:
