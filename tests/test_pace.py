@@ -65,13 +65,31 @@ def test_moving_stages_on_stored_activations_cost_their_steps_alone(at: Desk) ->
     assert found.fixed == pytest.approx(24 * 0.2 + pace.HEAD)
 
 
-def test_a_last_fit_costs_as_much_again_and_a_cross_validation_more(at: Desk) -> None:
-    once = pace.measured(route("partial(stages=1)"), at)
-    whole = at.training.target, at.weights
-    assert pace.measured(route("partial(stages=1)"), replace(at, whole=whole)).epoch == pytest.approx(2 * once.epoch)
-    folds: Any = ((at, np.arange(6)),) * 3
-    folded = replace(at, whole=whole, folds=folds)
-    assert pace.measured(route("partial(stages=1)"), folded).epoch == pytest.approx((1 + 3 * 2 / 3) * once.epoch)
+def test_a_last_fit_learns_from_validation_examples_too(at: Desk) -> None:
+    both = at.training.target.take(np.arange(12)), at.weights
+    found = pace.measured(route("partial(stages=1)"), replace(at, whole=both))
+    assert found.epoch == pytest.approx((12 + 12) * 0.1 + 6 * 0.1 / pace.FORWARD)
+    assert found.fixed == pytest.approx(24 * 0.2 + 2 * pace.HEAD)
+
+
+def test_a_cross_validation_costs_its_fits_and_judges_once(at: Desk) -> None:
+    part = replace(at.training, target=at.training.target.take(np.arange(8)))
+    folds: Any = ((replace(at, training=part), np.arange(4)),) * 3
+    folded = replace(at, whole=(at.training.target, at.weights), folds=folds)
+    found = pace.measured(route("partial(stages=1)"), folded)
+    assert found.epoch == pytest.approx((3 * 8 + 12) * 0.1)
+
+
+def test_a_length_of_its_own_is_shared_out_over_the_epochs(at: Desk) -> None:
+    """Steps on 32 examples each, or as many passes as there are examples for, whichever is less; in each fit."""
+    short = pace.measured(route("contrastive(steps=2, passes=40)"), at)
+    assert short.epoch == pytest.approx(2 * 32 * SECONDS / 12 / 20)  # all twelve are timed in one step
+    folds: Any = (
+        (replace(at, training=replace(at.training, target=at.training.target.take(np.arange(4)))), np.arange(4)),
+    )
+    folded = replace(at, whole=(at.training.target, at.weights), folds=folds * 3)
+    many = pace.measured(route("contrastive(steps=100, passes=4)"), folded)
+    assert many.epoch == pytest.approx((3 * 4 + 12) * 4 * SECONDS / 12 / 20)
 
 
 def test_a_method_on_features_costs_next_to_nothing_more(at: Desk) -> None:
