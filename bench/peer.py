@@ -42,7 +42,8 @@ def autogluon(options: argparse.Namespace) -> tuple[list[str], Callable[[], list
 
     torch.set_num_threads(1)
     kind, column = ("timm_image", "image") if options.data.is_dir() else ("hf_text", "text")
-    checkpoint = options.weights if kind == "hf_text" else _as_checkpoint(options.weights)
+    scratch = tempfile.TemporaryDirectory()  # goes with the process
+    checkpoint = options.weights if kind == "hf_text" else _as_checkpoint(options.weights, Path(scratch.name))
     frames = {part: pandas.DataFrame(rows(options.data, part), columns=[column, "label"]) for part in ("train", "test")}
     settings = {
         "model.names": [kind],
@@ -57,20 +58,18 @@ def autogluon(options: argparse.Namespace) -> tuple[list[str], Callable[[], list
     }
 
     def work() -> list[str]:
-        with tempfile.TemporaryDirectory() as folder:
-            predictor = MultiModalPredictor(label="label", path=str(Path(folder) / "run"), verbosity=1)
-            predictor.fit(frames["train"], time_limit=options.budget, hyperparameters=settings, seed=options.seed)
-            return list(map(str, predictor.predict(frames["test"].drop(columns="label"))))
+        predictor = MultiModalPredictor(label="label", path=str(Path(scratch.name) / "run"), verbosity=1)
+        predictor.fit(frames["train"], time_limit=options.budget, hyperparameters=settings, seed=options.seed)
+        return list(map(str, predictor.predict(frames["test"].drop(columns="label"))))
 
     return list(frames["test"]["label"]), work
 
 
-def _as_checkpoint(weights: Path) -> Path:
+def _as_checkpoint(weights: Path, place: Path) -> Path:
     """The weights of a timm network as AutoGluon reads them: without the head, and with its own way to pad."""
     import torch
     from safetensors.torch import load_file
 
-    place = Path(tempfile.mkdtemp())
     config = (weights / "config.json").read_text()
     head = json.loads(config)["pretrained_cfg"]["classifier"]
     body = {name: one for name, one in load_file(weights / "model.safetensors").items() if not name.startswith(head)}

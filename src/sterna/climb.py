@@ -32,7 +32,7 @@ UNPAID = "did not pay"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-Family = tuple[str, tuple[Any, ...]]  # routes that differ in what moves: of one encoder, with one objective
+Family = tuple[str, tuple[Any, ...], bool]  # routes that differ in what moves: of one encoder, objective and start
 
 
 def seconds(written: str) -> float:
@@ -179,16 +179,22 @@ class Climb:
             return
         family = _family(tried)
         # Methods on features have no objective; they are what every objective must better.
-        before = max((value for one, value in self.best.items() if one in (family, (family[0], ()))), default=None)
+        alike = [value for one, value in self.best.items() if one[0] == family[0] and one[1] in (family[1], ())]
+        before = max(alike, default=None)
         if self.stops and footing.moves(tried) and before is not None and key <= before:
             self.spent[family] = tried.name
         self.best[family] = max(key, self.best.get(family, key))
 
 
 def _family(route: Route) -> Family:
-    """Where features are moved by an objective of the policy's own, that is the objective."""
-    own = tuple(phase.loss for phase in route.tune.plan([1] * 8) if phase.loss) if footing.moves(route) else ()
-    return route.encoder, own or route.losses
+    """Where features are moved by an objective of the policy's own, that is the objective.
+
+    What moves under a head that learns along says nothing of what moves under one that is fitted first, nor the other
+    way round.
+    """
+    phases = route.tune.plan([1] * 8) if footing.moves(route) else ()
+    own = tuple(phase.loss for phase in phases if phase.loss)
+    return route.encoder, own or route.losses, any(phase.solver == "descent" for phase in phases[:1])
 
 
 def _height(route: Route) -> tuple[int, int, int]:
