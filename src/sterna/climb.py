@@ -27,6 +27,7 @@ DECIDED = "ladder.json"
 DEFAULT = "10m"  # long enough for a few hundred photos, short enough to wait for
 KEPT_BACK = 0.15  # of the budget for choosing, the model folder and the page
 FEWEST = 3  # epochs, below which training is not worth its start
+LEARNT = 0.5  # of the epochs are needed by a head that starts at random
 HALF = 0.5  # of what is left may go into a rung that is not the last
 UNPAID = "did not pay"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -124,8 +125,9 @@ class Climb:
             fits = int(max(0.0, (allowed / unit - cost.fixed) / max(cost.epoch, 1e-9)))
         if needed:
             fits = max(fits, 1)
-        enough = fits >= min(FEWEST, most) or needed
-        estimate = unit * cost.of(fits if enough else min(FEWEST, most))
+        fewest = min(most, max(FEWEST, round(LEARNT * most)) if _starts_anew(chosen) else FEWEST)
+        enough = fits >= fewest or needed
+        estimate = unit * cost.of(fits if enough else fewest)
         return {"epochs": min(fits, most) if enough else None, "estimate": estimate, "left": left}
 
     def _cheap(self, chosen: Route) -> bool:
@@ -192,9 +194,14 @@ def _family(route: Route) -> Family:
     What moves under a head that learns along says nothing of what moves under one that is fitted first, nor the other
     way round.
     """
-    phases = route.tune.plan([1] * 8) if footing.moves(route) else ()
-    own = tuple(phase.loss for phase in phases if phase.loss)
-    return route.encoder, own or route.losses, any(phase.solver == "descent" for phase in phases[:1])
+    own = tuple(phase.loss for phase in route.tune.plan([1] * 8) if phase.loss) if footing.moves(route) else ()
+    return route.encoder, own or route.losses, _starts_anew(route)
+
+
+def _starts_anew(route: Route) -> bool:
+    """Whether a pretrained network moves under a head that begins at random."""
+    first = next(iter(route.tune.plan([1] * 8)), None) if footing.moves(route) and route.pretrained else None
+    return first is not None and first.solver == "descent" and not first.loss
 
 
 def _height(route: Route) -> tuple[int, int, int]:

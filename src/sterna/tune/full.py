@@ -7,8 +7,8 @@ With `stochastic` the BatchNorm statistics of moving stages follow the target da
 normalised, at random, by them or by those of its batch: Kou et al. 2020, "Stochastic Normalization" (NeurIPS), where
 the probability is 0.5.
 
-When not to use: with few labels; the random head bends the features before it is any good. `lp_ft` costs the same
-and fits the head first.
+When not to use: with few pictures or sounds; the random head bends the features before it is any good. `lp_ft` costs
+the same and fits the head first. Few texts are another matter: a fitted head leaves them nothing to learn.
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ class Partial:
     stochastic: float = option(
         0.0, "probability that a channel is normalised by its moving statistics (StochNorm); 0: off", Range(0, 1)
     )
+    rate: float = option(
+        1.0,
+        "factor on the optimizer's rate; with ten texts a class three stages under a random head took 3 well",
+        Range(0, low_open=True),
+    )
 
     pretrained: ClassVar[bool] = True
 
@@ -40,6 +45,7 @@ class Partial:
         top = Phase(
             "top",
             cut=cut,
+            rate=self.rate,
             layer_decay=self.layer_decay,
             batch_norm=self.batch_norm or self.stochastic > 0,
             stochastic=self.stochastic,
