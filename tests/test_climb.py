@@ -121,7 +121,7 @@ def test_classes_of_texts_are_compared_with_one_another() -> None:
         found = plan.routes(words, Settings(), Subject("text", task))
         return [one.name for one in found if not one.floor and not one.shallow]
 
-    assert moving("classify") == ["probe", PARTIAL, "contrastive", "lora(warm_head=false)", "full"]
+    assert moving("classify") == ["probe", PARTIAL, "contrastive", "lora(warm_head=false)", "full", "lp_ft"]
     assert "contrastive" not in moving("regress")
     assert "contrastive" not in moving("classify", loss="cross_entropy + l2sp")
 
@@ -134,12 +134,13 @@ def test_neither_other_objectives_nor_other_starts_have_paid_or_not(
     86 and 81 against 62 % on 60 questions.
     """
     words = Words("sentence:x", "auto", "", "none", "adamw", "epochs=20", teacher="")
-    costs = {name: Cost(0, 0) for name in (PARTIAL, "contrastive", "lora(warm_head=false)", "full", "scratch")}
+    moving = (PARTIAL, "contrastive", "lora(warm_head=false)", "full", "lp_ft", "scratch")
+    costs = {name: Cost(0, 0) for name in moving}
     ladder, fake = climbing(tmp_path, clock, monkeypatch, costs)
     ladder.stops = True
     monkeypatch.setattr(ladder, "_told", lambda chosen, tried, took: ladder._learn(chosen, (0.5, -1.0)))
     ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
-    assert [name for name, _ in fake.ran][-4:] == ["probe", PARTIAL, "contrastive", "scratch"]
+    assert [name for name, _ in fake.ran][-5:] == ["probe", PARTIAL, "contrastive", "lp_ft", "scratch"]
     assert [one.partition(" was not tried: on the validation part ")[0] for one in fake.said] == [
         "lora(warm_head=false)",
         "full",
@@ -180,7 +181,7 @@ def test_a_rung_whose_package_is_absent_is_left_out(monkeypatch: pytest.MonkeyPa
     assert plan.rungs(words, Subject("image", "classify")) == ["probe", "partial", "lp_ft"]
     assert plan.absent("text") == []
     monkeypatch.setattr(plan.folder, "lacking", lambda home, name: sentence if name == "lora" else "")
-    assert plan.rungs(words, subject) == ["probe", PARTIAL.replace("3.0", "3"), "contrastive", "full"]
+    assert plan.rungs(words, subject) == ["probe", PARTIAL.replace("3.0", "3"), "contrastive", "full", "lp_ft"]
     assert (plan.absent("text"), plan.absent("image")) == ([sentence], [])
 
 

@@ -29,6 +29,7 @@ SPOKEN = (
     "contrastive",
     "lora(warm_head=false)",
     "full",
+    "lp_ft",  # with fifty questions a class it was the best of all
 )
 LANGUAGE = ("text", "words")  # beside convolutions `lora` takes three times as long as moving them
 SIMPLEST = "prototypes, zero_shot, head2toe"  # what moves no stage, for labels that they serve
