@@ -56,9 +56,10 @@ def measured(at: Attempts, trials: Sequence[Trial], conclusion: Conclusion) -> D
         return None
     figure = at.task.primary(at.loaded.table.classes)
     standing = {one.name: one.validation.get(figure, 0.0) for one in conclusion.outcomes}
+    lost = {one.name for one in conclusion.outcomes if one.given_up}  # judged on fewer examples, maybe easier ones
     taught = [one.route for one in trials if plan.learns(one.route.losses)]
     best: dict[str, Route] = {}
-    for one in sorted(taught, key=lambda one: -standing[one.name]):
+    for one in sorted(taught, key=lambda one: (one.name in lost, -standing[one.name])):
         best.setdefault(one.encoder, one)
     pairs = [(one, _alone([trial.route for trial in trials], one)) for one in best.values()]
     scores = {one.name: one.metrics.get(figure) for one in result.summaries(conclusion.outcomes)}
