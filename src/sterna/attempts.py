@@ -83,9 +83,10 @@ class Attempts:
                 ran = self._run(chosen, split, share, (rivals or {}).get(seed))
                 if ran is None:
                     continue
-                asked, held = known if ran.reached is None else known[ran.reached], (split.test, sealed)
-                parts = chosen, seed, ran.test, ran.validation, ran.seconds, asked, *held, domains[split.test]
-                trials.append(Trial(*parts, ran.judged, ran.reached is not None))
+                lost = ran.reached is not None
+                answers = ran.test, ran.validation, ran.seconds, known[ran.reached] if lost else known
+                held = split.test, sealed, domains[split.test]
+                trials.append(Trial(chosen, seed, *answers, *held, judged=ran.judged, given_up=lost))
         return trials
 
     def fitted(self, chosen: Route, seed: int) -> Fitted:

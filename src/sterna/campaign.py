@@ -280,9 +280,9 @@ def _verdicts(result: Result, loaded: Loaded, place: Path, margin: float) -> dic
         seed: splitting.from_json(files.read_json(place / "splits" / f"seed{seed}.json"), loaded) for seed in seeds
     }
     scored = {
-        (one.name, one.seed): _scored(place, one.name, splits[one.seed], loaded, task)
+        (one.name, one.seed): _scored(kept, splits[one.seed], loaded, task)
         for one in result.routes
-        if (keeping.folder(place, one.name, one.seed) / "done.json").exists()
+        if (kept := keeping.found(keeping.folder(place, one.name, one.seed))) is not None
     }
     judged = conclusion.ordered({one.name: one.validation for one in result.routes}, claim.figure)
     floors = {one.name for one in result.routes if one.floor}
@@ -301,9 +301,7 @@ def _verdicts(result: Result, loaded: Loaded, place: Path, margin: float) -> dic
     return found
 
 
-def _scored(place: Path, route: str, split: Split, loaded: Loaded, task: Task) -> Scored:
-    kept = keeping.found(keeping.folder(place, route, split.seed))
-    assert kept is not None  # the run is finished
+def _scored(kept: keeping.Kept, split: Split, loaded: Loaded, task: Task) -> Scored:
     # Merits and losses are all that is asked, so no interval is drawn.
     sealed = Sealed(loaded.table.labels[split.test])
     return score.measure(task, kept.test, sealed, loaded.table.classes, seed=split.seed, draws=1)

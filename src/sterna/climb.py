@@ -138,7 +138,8 @@ class Climb:
     def _tried(self, chosen: Route) -> list[Trial]:
         """The trials of a route; of a gentler one where it diverges."""
         raced = self.stops and footing.moves(chosen) and not chosen.floor  # which transfer is measured by
-        found = self.attempts.trials([chosen], rivals={seed: one for seed, (_, one) in self.ahead.items() if raced})
+        rivals = {seed: answers for seed, (_, answers) in self.ahead.items()} if raced else {}
+        found = self.attempts.trials([chosen], rivals=rivals)
         if found or not footing.moves(chosen):
             return found
         gentler = replace(
@@ -163,7 +164,7 @@ class Climb:
         key = float(np.mean([one for one, _ in keys])), float(np.mean([one for _, one in keys]))
         route, lost = tried[0].route, any(one.given_up for one in tried)
         self.attempts.watch.say(
-            f"{route.name}: {f'validation {name}'.replace('_', ' ')} {100 * key[0]:.1f} %{' so far' if lost else ''}, "
+            f"{route.name}: validation {name.replace('_', ' ')} {100 * key[0]:.1f} %{' so far' if lost else ''}, "
             f"{_spoken(took)}; {_spoken(max(0.0, self._left))} left."
         )
         if lost:

@@ -31,7 +31,7 @@ SPOKEN = (
     "full",
     "lp_ft",  # with fifty questions a class it was the best of all
 )
-LANGUAGE = ("text", "words")  # beside convolutions `lora` takes three times as long as moving them
+LANGUAGE = ("text", "words")  # what `SPOKEN` is for; `lora` beside convolutions takes longer than moving them
 SIMPLEST = "prototypes, zero_shot, head2toe"  # what moves no stage, for labels that they serve
 UNLABELLED = semi_supervised.NEEDS  # what losses need that look at examples without labels
 TAUGHT = ("teacher", "maps")  # what losses need that learn from a teacher; the latter also from maps of its stages
@@ -186,17 +186,21 @@ def rungs(words: Words, subject: Subject) -> list[str]:
     `contrastive` has an objective of its own, so it is none of the routes of a written one.
     """
     pairs = subject.modality == "text" and subject.task == "classify" and not (words.loss or words.teacher)
-    found = SPOKEN if subject.modality in LANGUAGE else RUNGS
-    return [one for one in found if (pairs or one != "contrastive") and not _lacking(one)]
+    return [one for one in _every(subject.modality) if (pairs or one != "contrastive") and not _lacking(one)]
 
 
 def absent(modality: str) -> list[str]:
     """Of each rung whose package is not installed, a sentence that says what to type."""
-    found = SPOKEN if modality in LANGUAGE else RUNGS
-    return [sentence for one in found if (sentence := _lacking(one))]
+    return [sentence for one in _every(modality) if (sentence := _lacking(one))]
+
+
+def _every(modality: str) -> tuple[str, ...]:
+    """The policies of the ladder for a kind of data, whatever is installed."""
+    return SPOKEN if modality in LANGUAGE else RUNGS
 
 
 def _lacking(rung: str) -> str:
+    """The sentence of a rung whose package is not installed, "" for one that can be tried."""
     return folder.lacking("tune", rung.partition("(")[0])
 
 

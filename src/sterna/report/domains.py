@@ -139,8 +139,8 @@ def _routes(material: Material) -> tuple[list[list[Cell]], list[str]]:
 
 
 def _said(one: Summary, shipped: str) -> str:
-    marks = [mark for mark, holds in (("floor", one.floor), ("ships", one.name == shipped)) if holds]
-    return numbers.short(one.name) + (f" ({', '.join(marks)})" if marks else "")
+    marks = one.marks(shipped)
+    return numbers.short(one.name) + (f" ({marks})" if marks else "")
 
 
 def agreement(material: Material) -> str:
