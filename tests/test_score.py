@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from growing import MOST, growth
 from sklearn import metrics as reference
 
 import sterna
@@ -158,11 +159,12 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     assert first != measure(probabilities, Sealed(labels), seed=6, draws=100).metrics
 
 
-def test_ten_thousand_examples_of_many_classes_are_quick() -> None:
-    probabilities, labels = _predictions(10_000, 120)
-    start = time.process_time()
-    measure(probabilities, Sealed(labels), seed=0)
-    assert time.process_time() - start < 15
+def test_time_grows_with_the_examples_and_not_with_their_square() -> None:
+    def prepared(count: int) -> Callable[[], object]:
+        probabilities, labels = _predictions(count, 120)
+        return lambda: measure(probabilities, Sealed(labels), seed=0, draws=100)
+
+    assert growth(prepared, 800) < MOST
 
 
 def test_an_empty_test_part_is_told() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from growing import MOST, growth
 from scipy.stats import permutation_test
 
 from sterna import stats
@@ -234,10 +235,11 @@ def test_a_seed_that_loses_all_its_examples_in_a_draw_keeps_its_mean() -> None:
     assert set(np.round(drawn, 9)) == set(np.round(0.5 + np.array([-1, 0, 1]) * math.sqrt(2) / 2, 9))
 
 
-def test_many_draws_on_many_examples_are_quick() -> None:
-    generator = _generator("speed")
-    differences = [_differences(generator, 10_000, 0.01, 0.1) for _ in range(3)]
-    paired = stats.align(differences, [np.arange(10_000)] * 3)
-    start = time.process_time()
-    stats.two_level_bootstrap(paired, generator, 10_000, smoothed=True)
-    assert time.process_time() - start < 15
+def test_time_grows_with_the_examples_and_not_with_their_square() -> None:
+    def prepared(count: int) -> Callable[[], object]:
+        generator = _generator("speed")
+        differences = [_differences(generator, count, 0.01, 0.1) for _ in range(3)]
+        paired = stats.align(differences, [np.arange(count)] * 3)
+        return lambda: stats.two_level_bootstrap(paired, generator, 10_000, smoothed=True)
+
+    assert growth(prepared, 1_000) < MOST

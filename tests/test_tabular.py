@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from growing import MOST, growth
 from pyarrow import parquet
 
 from sterna.data import tabular
@@ -482,16 +482,27 @@ def test_unevenness_and_rare_classes_are_said(tmp_path: Path) -> None:
 # Size --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_table_is_read_and_checked_in_seconds(tmp_path: Path) -> None:
+def _large(place: Path, count: int) -> str:
     generator = np.random.default_rng(0)
-    values = generator.normal(size=(20_000, 8)).round(4)
-    words = generator.choice(["alpha", "beta", "gamma", "?"], size=(20_000, 2))
+    values = generator.normal(size=(count, 8)).round(4)
+    words = generator.choice(["alpha", "beta", "gamma", "?"], size=(count, 2))
     rows = [[*row, *word, int(row[0] > 0)] for row, word in zip(values.tolist(), words.tolist(), strict=True)]
-    path = write(tmp_path / "a.csv", [*(f"n{place}" for place in range(8)), "u", "v", "label"], rows)
+    return write(place / f"{count}.csv", [*(f"n{place}" for place in range(8)), "u", "v", "label"], rows)
+
+
+def test_time_to_read_grows_with_the_rows_and_not_with_their_square(tmp_path: Path) -> None:
+    def prepared(count: int) -> Callable[[], object]:
+        path = _large(tmp_path, count)
+        return lambda: tabular.load(path)
+
+    assert growth(prepared, 2_000) < MOST
+
+
+def test_a_large_table_is_read_and_checked(tmp_path: Path) -> None:
+    path = _large(tmp_path, 20_000)
+    values = np.random.default_rng(0).normal(size=(20_000, 8)).round(4)
     seen: list[int] = []
-    begun = time.perf_counter()
     loaded = tabular.load(path, progress=lambda done, whole: seen.append(done))
-    assert time.perf_counter() - begun < 10
     assert len(loaded.table) == 20_000
     assert seen[-1] == Path(path).stat().st_size
     np.testing.assert_array_equal([held(loaded).read(place)[:8] for place in range(0, 20_000, 999)], values[::999])
