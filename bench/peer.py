@@ -1,13 +1,14 @@
 """One peer on one split, in a Python of its own: learn from the training part within some time, answer the test part.
 
-    PYTHON bench/peer.py autogluon|fastai|trainer DATA WEIGHTS OUT --budget SECONDS --seed N
+    PYTHON bench/peer.py autogluon|fastai|setfit|trainer DATA WEIGHTS OUT --budget SECONDS --seed N
 
 DATA is a table with the columns text, label and part, or a folder with train/CLASS and test/CLASS. What is written is
 the accuracy on the test part and the seconds from reading the data to the last answer, without loading a library. Every
 peer keeps its own defaults but for the weights, the number of threads (one), no accelerator and no hub, and for what
 would hardly begin with so few labels: AutoGluon gets batches of 16 and as many of 100 epochs as its time limit allows
 (by default ten steps in all on 50 pictures; with its patience of 10 it stopped while the rate was still climbing, at
-15.6 % of 60 questions), fastai the 10 epochs of its examples, the Trainer 20 in place of 3; both stop at the limit too.
+15.6 % of 60 questions), fastai the 10 epochs of its examples, the Trainer 20 in place of 3; both stop at the limit too,
+as does SetFit, which makes one epoch over its pairs.
 """
 
 from __future__ import annotations
@@ -169,7 +170,39 @@ def trainer(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[s
     return [label for _, label in test], work
 
 
-PEERS = {"autogluon": autogluon, "fastai": fastai, "trainer": trainer}
+def setfit(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[str]]]:
+    """SetFit as it comes: pairs oversampled, batches of 16, one epoch, rate 2e-5, then logistic regression."""
+    import torch
+    import transformers
+    from datasets import Dataset
+    from setfit import SetFitModel, Trainer, TrainingArguments
+
+    torch.set_num_threads(1)
+    train, test = rows(options.data, "train"), rows(options.data, "test")
+
+    class Stop(transformers.TrainerCallback):
+        """At the limit, at the end of a step."""
+
+        def on_step_end(self, arguments, state, control, **others):
+            control.should_training_stop |= time.perf_counter() - begun[0] > options.budget
+
+    def work() -> list[str]:
+        begun.append(time.perf_counter())
+        texts, labels = (list(part) for part in zip(*train, strict=True))
+        with tempfile.TemporaryDirectory() as folder:
+            asked = TrainingArguments(
+                output_dir=folder, report_to="none", save_strategy="no", show_progress_bar=False, seed=options.seed
+            )
+            model = SetFitModel.from_pretrained(str(options.weights))
+            given = Dataset.from_dict({"text": texts, "label": labels})
+            Trainer(model, asked, train_dataset=given, callbacks=[Stop()]).train()
+            return list(map(str, model.predict([text for text, _ in test], as_numpy=True)))
+
+    begun: list[float] = []
+    return [label for _, label in test], work
+
+
+PEERS = {"autogluon": autogluon, "fastai": fastai, "setfit": setfit, "trainer": trainer}
 
 
 def main() -> None:

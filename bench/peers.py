@@ -1,4 +1,4 @@
-"""The ladder beside AutoGluon, fastai and transformers' Trainer: one split, the same weights, the same seconds.
+"""The ladder beside AutoGluon, fastai, SetFit and transformers' Trainer: one split, the same weights, the same seconds.
 
     python bench/peers.py --python DIR/bin/python --out /tmp/peers [--sets TREC flowers] [--sizes 10 50] [--seeds 2]
 
@@ -6,10 +6,12 @@ The peers are no part of sterna. They need a Python of their own, one that has w
 
     python -m venv DIR && DIR/bin/pip install autogluon.multimodal fastai
 
+SetFit is added with `--setfit FOLDER`, where bench/fewshot.py says how to put it; it runs in this Python.
+
 Each cell is one set, one number of labelled examples a class and one seed that draws them, as in bench/ladder.py, and
-every contestant has it to itself, in turns. A text set goes to AutoGluon and the Trainer, pictures to AutoGluon and
-fastai. Beside accuracy at the end stands when sterna had a rung whose accuracy on the test examples was no lower than
-what the peer ended with. What is finished in --out is not done again.
+every contestant has it to itself, in turns. A text set goes to AutoGluon, the Trainer and SetFit, pictures to AutoGluon
+and fastai. Beside accuracy at the end stands when sterna had a rung whose accuracy on the test examples was no lower
+than what the peer ended with. What is finished in --out is not done again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -59,9 +62,10 @@ def by_sterna(data: str, encoder: str, place: Path, options: argparse.Namespace)
 def by_peer(name: str, data: str, weights: Path, place: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """A peer in its own process."""
     out = place / f"{name}.json"
-    asked = [str(options.python), str(WORKER), name, data, str(weights), str(out), "--seed", str(seed)]
+    python, path = (sys.executable, str(options.setfit)) if name == "setfit" else (str(options.python), options.path)
+    asked = [python, str(WORKER), name, data, str(weights), str(out), "--seed", str(seed)]
     asked += ["--budget", str(climb.seconds(options.budget))]
-    told = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": options.path}
+    told = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
     ran = subprocess.run(asked, env=told, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"{name} on {data} ended with {ran.returncode}: {ran.stderr[-2000:]}")
@@ -78,7 +82,8 @@ def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[s
     data, encoder, _ = ladder.subject(name, size, seed, options, place)
     texts = name in NAMES
     weights = sentence._packaged(encoder.partition(":")[2]) if texts else options.weights
-    for one in ("sterna", *PEERS[texts]):
+    more = ("setfit",) if texts and options.setfit else ()
+    for one in ("sterna", *PEERS[texts], *more):
         if one not in found:
             asked = (data, Path(weights), place, seed, options)
             found[one] = by_sterna(data, encoder, place, options) if one == "sterna" else by_peer(one, *asked)
@@ -122,6 +127,7 @@ def main() -> None:
     made = ladder.options(__doc__.split("\n")[0])
     made.add_argument("--python", type=Path, required=True, help="a Python that has the peers")
     made.add_argument("--path", default="", help="PYTHONPATH for it")
+    made.add_argument("--setfit", type=Path, help="a folder that has SetFit and what it needs")
     asked = made.parse_args()
     torch.set_num_threads(1)
     done = ladder.finished(asked, cell)
