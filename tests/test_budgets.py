@@ -23,7 +23,8 @@ BODY_LINES_P90 = 30
 ARGUMENTS = 8
 
 # Doors to the whole product, whose arguments are its options: (module, function), or a module for all of it.
-SIGNED = {("cli", "run")}  # takes what a signature made at run time names, and nothing else
+# Take what a signature names that is not theirs: one made at run time, and that of attention in transformers.
+SIGNED = {("cli", "run"), ("prefixes", "_attend")}
 WIDE_DOORS = {("study", "fit"), ("shortlist", "rank"), ("cli", "*")}
 
 # A class of torch asks its heirs to call these; anything else reached through `super()` is inheritance for reuse.

@@ -93,6 +93,7 @@ ROWS = (
         "columnwise",
         "together",
         "prompts",
+        "prefixes",
     ),
     (
         *(
@@ -166,7 +167,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "timm": ("encoders.timm", "encoders.local"),
     "tokenizers": ("tokens",),
     "torchvision": ("augment", "transforms", "encoders.torchvision", "encoders.local"),
-    "transformers": ("encoders.hf", "encoders.sentence", "hub", "augment.back_translation"),
+    "transformers": ("encoders.hf", "encoders.sentence", "hub", "prefixes", "augment.back_translation"),
     "typer": ("cli",),
     "peft": ("adapters",),
     "ot": ("distances.wasserstein", "distances.otdd", "adapt"),

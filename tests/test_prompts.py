@@ -171,7 +171,7 @@ def test_a_fit_moves_them_and_the_head_and_nothing_else_and_can_be_interrupted(t
     inputs = tokens.stacked(encoder.preparation, TEXTS[:4])
     made = Fitted(network, encoder, ("a", "b", "c"))
     artifact.save(made, tmp_path / "model", inputs, "card", {"task": "classify"})
-    with pytest.raises(TrainingError, match="holds adapters or a prompt of a former run"):
+    with pytest.raises(TrainingError, match="holds adapters, a prompt or a prefix of a former run"):
         fitted(opening.open_encoder(f"local:{tmp_path / 'model'}"), "adapter(warm_head=false)")
 
 

@@ -47,6 +47,8 @@ def test_thawing_starts_at_the_head_and_ends_at_the_input():
         ("ia3(warm_head=false)", [("ia3", 0, "descent")]),
         ("adapter(stages=1)", [("head", 6, "logistic"), ("adapter", 4, "descent")]),
         ("prompt(warm_head=false)", [("prompt", 0, "descent")]),
+        ("prefix", [("head", 6, "logistic"), ("prefix", 0, "descent")]),
+        ("prefix(stages=2, warm_head=false)", [("prefix", 3, "descent")]),
         ("bitfit(stages=2)", [("head", 6, "logistic"), ("biases", 3, "descent")]),
         ("norm_only", [("head", 6, "logistic"), ("norms", 0, "descent")]),
         ("soup", [("head", 6, "logistic"), ("all", 0, "descent")]),

@@ -40,10 +40,16 @@ def parts(network: Network) -> list[nn.Module]:
     return list({id(part): part for part in both}.values())
 
 
+def named(network: Network) -> dict[str, nn.Module]:
+    """Every part, by the name that it has in the library's own model where it lies in it."""
+    found = {id(part): (path, part) for path, part in network.named_modules()}
+    found |= {id(part): (path, part) for path, part in library(network).named_modules()}
+    return dict(found.values())
+
+
 def fitting(network: Network, cut: int, kinds: tuple[type[nn.Module], ...]) -> dict[str, nn.Module]:
     """The layers of the stages from `cut` on that can be adapted, by the names they have in the library's model."""
-    names = {id(part): path for path, part in library(network).named_modules()}
-    names = {id(part): path for path, part in network.named_modules()} | names
+    names = {id(part): path for path, part in named(network).items()}
     held = Counter(id(weight) for part in parts(network) for weight in part._parameters.values() if weight is not None)
     found: dict[str, nn.Module] = {}
     for stage in list(network.stages.values())[cut:]:

@@ -2,8 +2,8 @@
 
 `adapter_config.json` and `adapter_model.safetensors`. Layers go by the names that they have in the library's own model.
 What was merged is kept as peft has it: `peft.PeftModel.from_pretrained(model, FOLDER)` puts it, and the head, onto the
-model that training started from. What could not be merged (see `bottlenecks`, `prompts`) is in no other file, and a
-model that is opened gets it back. Only weights are written, and nothing that is read can run code.
+model that training started from. What could not be merged (see `bottlenecks`, `prompts`, `prefixes`) is in no other
+file, and a model that is opened gets it back. Only weights are written, and nothing that is read can run code.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sterna import bottlenecks, files, prompts
+from sterna import bottlenecks, files, prefixes, prompts
 from sterna.network import Network, digest
 from sterna.records import Encoder
 
 FOLDER = "adapter"  # beside the weights of a run, and within its model folder
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-LASTING = {bottlenecks.KIND: bottlenecks, prompts.KIND: prompts}  # what is not merged, by its kind
+# What is not merged, by its kind.
+LASTING = {bottlenecks.KIND: bottlenecks, prompts.KIND: prompts, prefixes.KIND: prefixes}
 PREFIX = "base_model.model."  # of names, as peft has them
 
 
@@ -56,13 +57,13 @@ def read(place: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 def standing(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """What stays beside the weights of a network, as a configuration and tensors; None where nothing does."""
-    return bottlenecks.of(network) or prompts.of(network)
+    return bottlenecks.of(network) or prompts.of(network) or prefixes.of(network)
 
 
 @contextmanager
 def without(network: Network) -> Iterator[None]:
     """Inside, a network is what its library knows: nothing stays beside its weights."""
-    with bottlenecks.without(network), prompts.without(network):
+    with bottlenecks.without(network), prompts.without(network), prefixes.without(network):
         yield
 
 

@@ -102,7 +102,7 @@ class Bottlenecks:
 
 def of(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """What a network holds of them: a configuration in plain values, and tensors by name; None where it holds none."""
-    paths = {id(part): path for path, part in _named(network).items()}
+    paths = {id(part): path for path, part in adaptable.named(network).items()}
     layers = {paths[id(layer)]: layer.get_submodule(PART) for layer in _layers(network)}
     tensors = {
         f"{path}.{name}": value.detach().cpu().clone().contiguous()
@@ -114,7 +114,7 @@ def of(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 def put(network: Network, tensors: Mapping[str, Tensor]) -> None:
     """Have a network hold what `of` gave of another one of the same kind; where it holds some, these weights."""
-    named = _named(network)
+    named = adaptable.named(network)
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         path, inner, leaf = name.rsplit(".", 2)
@@ -150,10 +150,3 @@ def _hold(layer: nn.Module, part: nn.Module) -> None:
 def _layers(network: Network) -> list[nn.Module]:
     """The layers that hold one."""
     return [part for part in network.modules() if isinstance(part._modules.get(PART), Bottleneck)]
-
-
-def _named(network: Network) -> dict[str, nn.Module]:
-    """Every part, by the name that it has in the library's own model where it lies in it."""
-    found = {id(part): (path, part) for path, part in network.named_modules()}
-    found |= {id(part): (path, part) for path, part in adaptable.library(network).named_modules()}
-    return dict(found.values())

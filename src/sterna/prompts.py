@@ -152,7 +152,7 @@ def _hold(network: Network, parts: Sequence[Vectors]) -> None:
     for layer, part in zip(layers[1:], parts[1:], strict=False):
         layer.add_module(PART, part)
         layer.register_forward_pre_hook(_entered, with_kwargs=True)
-    limit, token = hub.longest(adaptable.library(network), {}), _packed(network)[0].reader.other
+    limit, token = hub.longest(adaptable.library(network), {}), shells.texts(network)[0].reader.other
     for place in _doors(network):
         place.register_forward_pre_hook(Longer(len(parts[0].weight), limit, token))
 
@@ -184,7 +184,9 @@ def _held(network: Network) -> list[Vectors]:
 def _embedding(network: Network) -> nn.Embedding | None:
     """Of tokens, in a network that takes texts."""
     library: Any = adaptable.library(network)
-    found = library.get_input_embeddings() if hasattr(library, "get_input_embeddings") and _packed(network) else None
+    found = (
+        library.get_input_embeddings() if hasattr(library, "get_input_embeddings") and shells.texts(network) else None
+    )
     return found if isinstance(found, nn.Embedding) else None
 
 
@@ -193,16 +195,9 @@ def _layers(network: Network) -> list[nn.Module]:
     return [part.entered for part in network.modules() if isinstance(part, Enters)]
 
 
-def _packed(network: Network) -> list[Any]:
-    """The library's own model as it is called, which takes token numbers."""
-    whole = network.whole
-    found = [] if whole is None else [part for part in whole.modules() if isinstance(part, shells.Packed)]
-    return [part for part in found if isinstance(part.reader, shells.Tokens)]
-
-
 def _doors(network: Network) -> list[nn.Module]:
     """Where single texts enter: the first stage, and the library's own model."""
     first = next(iter(network.stages.values()))
     while isinstance(first, Stage) and isinstance(next(iter(first.parts), None), Stage):
         first = first.parts[0]
-    return [first, *_packed(network)]
+    return [first, *shells.texts(network)]

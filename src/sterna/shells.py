@@ -127,6 +127,12 @@ class Packed(nn.Module):
         return self.ending(self.model(**self.reader.inputs(inputs)), inputs)
 
 
+def texts(network: Network) -> list[Any]:
+    """The library's own model as it is called, where that takes the tokens of a text."""
+    found = [] if network.whole is None else [part for part in network.whole.modules() if isinstance(part, Packed)]
+    return [part for part in found if isinstance(part.reader, Tokens)]
+
+
 @one_thread()
 def chain(model: nn.Module, layers: str, head_path: str, reader: Reader, ending: Ending, inputs: Tensor) -> Network:
     """The model as stages `stem`, `layer_0`, `layer_1`, ..., `pool`; as one stage, `features`, where that fails.

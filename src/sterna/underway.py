@@ -96,8 +96,8 @@ class Run:
         anchored = [loss for loss in self.recipe.losses if getattr(loss, "anchored", False)]
         if phase.adapter.lasting and addition.standing(self.network) is not None:
             raise TrainingError(
-                "this network holds adapters or a prompt of a former run, and others are not put beside them; choose "
-                "another --tune, such as lora or full."
+                "this network holds adapters, a prompt or a prefix of a former run, and others are not put beside "
+                "them; choose another --tune, such as lora or full."
             )
         if anchored:
             raise TrainingError(
