@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 from networks import convolutional
-from standins_text import BYTES, SENTENCES, TEXTS
+from standins_text import BYTES, KINDS, SENTENCES, TEXTS
 from standins_text import folder as standin
 from test_prompts import fitted
 from test_train import same
@@ -208,6 +208,40 @@ def test_sentence_encoders_that_share_keys_among_heads_take_one(tmp_path):
     shortest = int(sequences.lengths(inputs).argmin())
     alone = network(inputs[[shortest], : int(sequences.lengths(inputs)[shortest])]).features
     assert deviation(alone, found[[shortest]]) < 1e-5
+
+
+BOTH = {
+    "bart": lambda ends: transformers.BartConfig(
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_position_embeddings=48,
+        **ends,
+    ),
+    "t5": lambda ends: transformers.T5Config(
+        d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2, decoder_start_token_id=1, **ends
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@torch.no_grad()
+def test_an_encoder_with_a_decoder_has_one_in_either_and_between_them(tmp_path, monkeypatch, kind):
+    config = BOTH[kind]({"vocab_size": BYTES, "pad_token_id": 1, "eos_token_id": 2})
+    monkeypatch.setitem(KINDS, kind, lambda: (config, *KINDS["roberta"]()[1:]))
+    place = standin(tmp_path / kind, kind, transformers.AutoModelForSequenceClassification, num_labels=3)
+    encoder = hf.load(str(place))
+    network, inputs = encoder.network.eval(), tokens.stacked(encoder.preparation, TEXTS[:4])
+    plain = network(inputs).logits
+    assert with_prefix(network).count == 2 * (2 + 2 * 2) * 3 * 16
+    assert deviation(network(inputs).logits, plain) > 1e-3
+    _, tensors = prefixes.of(network)
+    prefixes.put(network, {name: value[:, :0] for name, value in tensors.items()})
+    assert deviation(network(inputs).logits, plain) < 1e-6
 
 
 @torch.no_grad()
