@@ -23,8 +23,8 @@ has no door for. Networks with attention of their own making (MPNet, DeBERTa) ar
 It cannot be added to the weights. It is kept in the folder `adapter` of the model, and `sterna predict` and `--encoder
 local:FOLDER` use it; a library that opens the model without sterna leaves it out and gives other answers.
 
-When not to use: where the model is to be opened without sterna, or where the last point counts: `lora` leaves an
-ordinary model and was ahead in what was measured.
+When not to use: where `lora` can be had: it leaves an ordinary model, and with a small encoder on 384 questions it was
+ten points ahead after 8 epochs and five after 30, for a prefix learns slowly.
 """
 
 from __future__ import annotations
