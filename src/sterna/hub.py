@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -39,7 +39,6 @@ UNWANTED = ("onnx/*", "openvino/*", "*.msgpack", "*.h5", "runs/*", "original/*")
 SAFE, OLD = "model*.safetensors", "pytorch_model*.bin"  # files of weights, of which the old ones may hold more
 VOCABULARIES = ("vocab.*", "*.model")
 PATIENCE = 3.0  # seconds to wait for the hub before it counts as out of reach
-ENDLESS = 10**6  # tokenizers without a limit state one above this
 
 
 def folder(name: str, origin: str) -> Path:
@@ -256,17 +255,6 @@ def read(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EncoderError(f"{file} is not JSON ({error}); fetch it again.") from error
-
-
-def longest(model: nn.Module, settings: Mapping[str, Any]) -> int:
-    """How many tokens of a text a model was made for."""
-    found: Any = model.config
-    limits = [getattr(found, name, None) for name in ("max_position_embeddings", "n_positions")]
-    limits.append(settings.get("model_max_length"))
-    for path, part in model.named_modules():
-        if path.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
-            limits.append(part.num_embeddings - part.padding_idx - 1)  # RoBERTa counts positions from there
-    return int(min(limit for limit in (*limits, ENDLESS) if limit and 0 < limit <= ENDLESS))
 
 
 def tensors(file: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ are those of the tokens alone, so every text is as long as it was, and stages, s
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sterna import adaptable, hub, sequences, shells
+from sterna import adaptable, sequences, shells
 from sterna.adaptable import Standing
 from sterna.errors import TrainingError
 from sterna.injection import Enters
@@ -74,7 +74,7 @@ def _attend(
         if "position_bias" in named:
             named["position_bias"] = _wider(named["position_bias"], len(part))
         key, value = part(key, value)
-    plain: Any = transformers.AttentionInterface()[PLAIN]
+    plain: Any = _library().AttentionInterface()[PLAIN]
     found: tuple[Tensor, Tensor | None] = plain(module, query, key, value, attention_mask, **named)
     return found
 
@@ -95,7 +95,7 @@ class Prefixes:
                 "a prefix stands before the tokens of a text, and this network takes none; choose another --tune, such "
                 "as adapter."
             )
-        longest = hub.longest(adaptable.library(network), {})
+        longest = sequences.longest(adaptable.library(network), {})
         if self.length > longest:
             raise TrainingError(
                 f"a prefix starts as a text that this network can read, of at most {longest} tokens, got "
@@ -190,7 +190,7 @@ def _check(network: Network, cut: int, calls: Sequence[Call]) -> None:
     raise TrainingError(
         f"a prefix needs attention that runs through the attention interface of transformers with {PLAIN}, as that of "
         f"BERT, RoBERTa, DistilBERT and ModernBERT does, and in {len(other) or 'all'} layers of "
-        f"{type(adaptable.library(network)).__name__} (transformers {transformers.__version__}) it does not; choose "
+        f"{type(adaptable.library(network)).__name__} (transformers {_library().__version__}) it does not; choose "
         "another --tune, such as adapter."
     )
 
@@ -223,7 +223,12 @@ def _look_up(network: Network, name: str) -> None:
 
     Ours is registered here and not at the top: the library takes seconds to load what that needs, for pictures as well.
     """
-    transformers.AttentionInterface.register(NAME, _attend)
-    transformers.AttentionMaskInterface.register(NAME, transformers.AttentionMaskInterface()[PLAIN])
+    _library().AttentionInterface.register(NAME, _attend)
+    _library().AttentionMaskInterface.register(NAME, _library().AttentionMaskInterface()[PLAIN])
     library: Any = adaptable.library(network)
     library.set_attn_implementation(name)
+
+
+def _library() -> Any:
+    """transformers, which the network came from; pictures do without it."""
+    return importlib.import_module("transformers")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sterna import adaptable, hub, sequences, shells
+from sterna import adaptable, sequences, shells
 from sterna.adaptable import Standing
 from sterna.errors import TrainingError
 from sterna.injection import Enters
@@ -95,7 +95,7 @@ class Prompts:
                 "a prompt stands among the tokens of a text, and this network takes none; choose another --tune, such "
                 "as adapter."
             )
-        longest = hub.longest(adaptable.library(network), {})
+        longest = sequences.longest(adaptable.library(network), {})
         if self.count > longest // 2:
             raise TrainingError(
                 f"a prompt may take half of the {longest} tokens that this network was made for, {longest // 2}, got "
@@ -152,7 +152,7 @@ def _hold(network: Network, parts: Sequence[Vectors]) -> None:
     for layer, part in zip(layers[1:], parts[1:], strict=False):
         layer.add_module(PART, part)
         layer.register_forward_pre_hook(_entered, with_kwargs=True)
-    limit, token = hub.longest(adaptable.library(network), {}), shells.texts(network)[0].reader.other
+    limit, token = sequences.longest(adaptable.library(network), {}), shells.texts(network)[0].reader.other
     for place in _doors(network):
         place.register_forward_pre_hook(Longer(len(parts[0].weight), limit, token))
 

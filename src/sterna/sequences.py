@@ -8,12 +8,14 @@ whatever handles activations (the store, prefix and suffix, feeds) handles all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+ENDLESS = 10**6  # tokenizers without a limit state one above this
 PADDING, TOKEN, WORD, SECOND = 0, 1, 2, 3
 START = 256  # positions that a network of several layers answers in the time that a batch takes to begin
 
@@ -150,3 +152,14 @@ def cheapest(lengths: np.ndarray, budget: int, most: int) -> list[np.ndarray]:
         found.append(order[first[end] : end])
         end = int(first[end])
     return found[::-1]
+
+
+def longest(model: nn.Module, settings: Mapping[str, Any]) -> int:
+    """How many tokens of a text a model was made for."""
+    found: Any = model.config
+    limits = [getattr(found, name, None) for name in ("max_position_embeddings", "n_positions")]
+    limits.append(settings.get("model_max_length"))
+    for path, part in model.named_modules():
+        if path.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            limits.append(part.num_embeddings - part.padding_idx - 1)  # RoBERTa counts positions from there
+    return int(min(limit for limit in (*limits, ENDLESS) if limit and 0 < limit <= ENDLESS))

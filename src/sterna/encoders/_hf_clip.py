@@ -136,7 +136,7 @@ def _form(place: Path, settings: Any, model: Any, auto: Any, prepared: Prepared)
             f"{prepare.height} x {prepare.width}; fetch it again."
         )
     special, data = hub.read(place / TOKENS), tokens.plain(hub.tokenizer(place))
-    texts = TextPreparation(data, hub.longest(model.text_model, special))
+    texts = TextPreparation(data, sequences.longest(model.text_model, special))
     pad = tokens.padding(None, special, data)  # configs of SigLIP 2 state another number than its tokenizer
     return _Form(auto, settings, prepare, stated, texts, special, pad)
 

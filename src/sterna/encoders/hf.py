@@ -193,7 +193,7 @@ def _texts(place: Path, settings: Any, modality: Modality) -> _Form:
     settings.pad_token_id = pad = tokens.padding(settings.pad_token_id, special, data)
     if modality == "words":
         data = tokens.for_words(data)
-    prepare = TextPreparation(data, hub.ENDLESS, "words" if modality == "words" else "text")
+    prepare = TextPreparation(data, sequences.ENDLESS, "words" if modality == "words" else "text")
     return _Form(modality, settings, prepare, special, shells.Tokens(pad, 0 if pad else 1, False))
 
 
@@ -214,7 +214,7 @@ def _located(form: _Form, model: nn.Module) -> _Form:
         return form
     accepted = inspect.signature(model.forward).parameters
     segments = "token_type_ids" in accepted and (getattr(settings, "type_vocab_size", 0) or 0) > 1
-    prepare = replace(form.preparation, longest=hub.longest(model, form.stated))
+    prepare = replace(form.preparation, longest=sequences.longest(model, form.stated))
     return replace(form, preparation=prepare, reader=replace(form.reader, segments=segments))
 
 

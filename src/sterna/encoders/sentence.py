@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from sterna import files, folder, hub, network, shells, tokens
+from sterna import files, folder, hub, network, sequences, shells, tokens
 from sterna.encoders import _sentence_modules, _sentence_pairs
 from sterna.encoders._sentence_modules import Layout, Pooling, Sentences
 from sterna.encoders._sentence_pairs import Comparison
@@ -160,7 +160,7 @@ def _form(
     backbone: Any, settings: Any, layout: Layout, special: Mapping[str, Any], data: bytes, limit: int | None
 ) -> _Form:
     pad = tokens.padding(settings.pad_token_id, special, data)
-    longest = hub.longest(backbone, special)
+    longest = sequences.longest(backbone, special)
     layers = shells.layers_of(backbone, settings.num_hidden_layers)
     segments = "token_type_ids" in inspect.signature(backbone.forward).parameters
     return _Form(
