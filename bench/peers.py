@@ -30,7 +30,6 @@ from typing import Any
 import ladder
 import torch
 from common import interval, show
-from fewshot_sets import NAMES
 
 import sterna
 from sterna import climb, files
@@ -80,7 +79,7 @@ def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[s
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     data, encoder, _ = ladder.subject(name, size, seed, options, place)
-    texts = name in NAMES
+    texts = name in ladder.TEXTS
     weights = sentence._packaged(encoder.partition(":")[2]) if texts else options.weights
     more = ("setfit",) if texts and options.setfit else ()
     for one in ("sterna", *PEERS[texts], *more):

@@ -12,7 +12,7 @@ from test_study import encoder as encoder  # a fixture
 from test_study import write_photos
 
 import sterna
-from sterna import climb, files, opening, pace, plan, splitting
+from sterna import climb, files, opening, pace, plan, rungs, splitting
 from sterna.climb import Climb
 from sterna.conclusion import Trial
 from sterna.errors import SpecError
@@ -176,13 +176,13 @@ def test_a_head_that_learns_along_needs_half_of_the_epochs(
 
 def test_a_rung_whose_package_is_absent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "lora (in tune) needs the package 'peft', which is not installed: type pip install 'sterna[peft]'."
-    words, subject = Words("sentence:x", "auto", "", "none", "adamw", ""), Subject("text", "classify")
-    assert "lora(warm_head=false)" in plan.rungs(words, subject)
-    assert plan.rungs(words, Subject("image", "classify")) == ["probe", "partial", "lp_ft"]
-    assert plan.absent("text") == []
-    monkeypatch.setattr(plan.folder, "lacking", lambda home, name: sentence if name == "lora" else "")
-    assert plan.rungs(words, subject) == ["probe", PARTIAL.replace("3.0", "3"), "contrastive", "full", "lp_ft"]
-    assert (plan.absent("text"), plan.absent("image")) == ([sentence], [])
+    assert "lora(warm_head=false)" in rungs.serving("text", "classify", objective=False)
+    assert rungs.serving("image", "classify", objective=False) == ["probe", "partial", "lp_ft"]
+    assert rungs.absent("text") == []
+    monkeypatch.setattr(rungs.folder, "lacking", lambda home, name: sentence if name == "lora" else "")
+    left = ["probe", PARTIAL.replace("3.0", "3"), "contrastive", "full", "lp_ft"]
+    assert rungs.serving("text", "classify", objective=False) == left
+    assert (rungs.absent("text"), rungs.absent("image")) == ([sentence], [])
 
 
 def test_the_cheapest_come_first_and_scratch_last(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from sterna import heads, sequences
 from sterna.maths import logistic
@@ -169,3 +169,37 @@ def test_a_settled_head_needs_no_validation_part(numbers):
     model = Ridge(alpha=penalty).fit(scaled, values)
     answers = features @ settled.head.weight.T + settled.head.bias
     assert answers == pytest.approx(model.predict(scaled), abs=1e-4)
+
+
+def test_without_a_validation_part_training_examples_choose_each_judged_without_itself(numbers):
+    """For classes and for numbers: the penalty with the least loss over the folds, fitted to all examples."""
+    features, values = numbers
+    noisy = values[:, 0] + 10 * np.random.default_rng(1).normal(size=90)
+    classes = np.digitize(noisy, np.quantile(noisy, [1 / 3, 2 / 3]))
+    found = heads.solve("classify", Features(features, classes), Features(features[:0], classes[:0]), 3, seed=3)
+    losses = np.zeros(len(logistic.GRID))
+    for learn, judge in folds(classes, np.ones(90), "classify", 3):
+        for place, penalty in enumerate(logistic.GRID):
+            centre, scale = features[learn].mean(axis=0), features[learn].std(axis=0)
+            model = LogisticRegression(C=penalty, tol=1e-8, max_iter=5000)
+            model.fit((features[learn] - centre) / scale, classes[learn])
+            answers = model.predict_proba((features[judge] - centre) / scale)
+            losses[place] -= np.log(answers[np.arange(len(judge)), classes[judge]]).sum()
+    assert found.penalties == (logistic.GRID[int(losses.argmin())],)
+    assert found.loss == pytest.approx(losses.min() / 90, rel=1e-3)
+    found = heads.solve("regress", Features(features, values), Features(features[:0], values[:0]), 2, seed=3)
+    squares = np.zeros(len(heads.RIDGE))
+    for learn, judge in folds(values, np.ones(90), "regress", 3):
+        for place, penalty in enumerate(heads.RIDGE):
+            centre, scale = features[learn].mean(axis=0), features[learn].std(axis=0)
+            model = Ridge(alpha=penalty).fit((features[learn] - centre) / scale, values[learn])
+            squares[place] += ((model.predict((features[judge] - centre) / scale) - values[judge]) ** 2).sum()
+    assert found.penalties == (heads.RIDGE[int(squares.argmin())],)
+    assert found.loss == pytest.approx(squares.min() / values.size, rel=1e-4)
+
+
+def test_words_that_stand_side_by_side_are_left_out_together():
+    runs = heads._runs(12)
+    assert [judge.tolist() for _, judge in runs] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], [10, 11]]
+    assert all(sorted([*learn, *judge]) == list(range(12)) for learn, judge in runs)
+    assert heads._runs(1) == []

@@ -113,3 +113,19 @@ def test_a_route_that_is_given_up_stays_in_the_comparison(
     assert [one.name for one in found.routes if one.given_up] == ["partial"]
     assert re.search(r"^partial .* given up$", str(found), re.MULTILINE)
     assert outcome.n == len(split.test) == len(kept.test)
+
+
+def test_no_fit_is_shown_what_judges_it(tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a penalty, a share or a place that it chooses there would flatter it."""
+    made, shown = route._made, []
+
+    def noted(chosen: Any, desk: Any, settled: Any) -> Any:
+        shown.append((chosen.name, len(desk.training.target), len(desk.training.validation)))
+        return made(chosen, desk, settled)
+
+    monkeypatch.setattr(route, "_made", noted)
+    monkeypatch.setattr(route.racing, "behind", lambda *given: False)
+    climbed(write_photos(tmp_path / "photos", count=10), encoder, tmp_path / "run")
+    assert {name for name, _, _ in shown} >= {"hog_colour", "prototypes", "head2toe", "probe", "partial"}
+    assert {held for _, _, held in shown} == {0}
+    assert {learnt for _, learnt, _ in shown} == {12, 18}  # two thirds, and all

@@ -3,8 +3,8 @@
 Classes and tags: multinomial logistic regression. Several labels: one logistic regression a label. Numbers: ridge
 regression. Several tasks: each task's own rows, fitted to the examples that are labelled for it.
 
-The strength of the penalty is chosen on the validation part and, where that is small, on the training part as well,
-each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
+The strength of the penalty is chosen on the validation part and, where that is small or absent, on the training part as
+well, each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from sterna import sequences
 from sterna.contracts import Feed, Linear
 from sterna.maths import blocks, logistic
-from sterna.maths.folds import folds
+from sterna.maths.folds import FOLDS, folds
 from sterna.records import Labels
 
 CHUNK = 1024  # rows read at a time
@@ -131,10 +131,17 @@ class _Problem:
         """Training positions, of all views, and positions to judge on, of the clean one."""
         views = len(self.training.epochs)
         count = len(self.labels) // views
-        if not self.left_out or not 0 < len(self.known) < FEW or self.training.kept is None:
+        if self.training.kept is None or len(self.known) >= FEW or (len(self.known) and not self.left_out):
             return []
-        divided = folds(self.labels[:count], self.weights[:count], task, self.seed)
+        labels, weights = self.labels[:count], self.weights[:count]
+        divided = folds(labels, weights, task, self.seed) if self.left_out else _runs(count)
         return [(np.concatenate([learn + count * view for view in range(views)]), judge) for learn, judge in divided]
+
+
+def _runs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs as of `folds`; the words of an item stand side by side, so runs of words are left out together."""
+    runs = np.array_split(np.arange(count), FOLDS)
+    return [(np.setdiff1d(np.arange(count), run), run) for run in runs if 0 < len(run) < count]
 
 
 def solve(
@@ -211,17 +218,21 @@ def _logistic(problem: _Problem, classes: int, settled: Sequence[float]) -> Solv
     if settled:
         path = list(path)[-1:]
     divided = () if settled else problem.folds("classify")
+    loss = np.nan
     if divided:
         path = list(path)
-        losses = len(known) * logistic.losses(path, problem.validation.slices, known)
+        losses, judged = np.zeros(len(path)), len(known)
+        if len(known):
+            losses += len(known) * logistic.losses(path, problem.validation.slices, known)
         for learn, judge in divided:
             seen, unseen = problem.training.some(learn), problem.training.some(judge)
             fits = logistic.fit_path(seen, labels[learn], weights[learn], classes, memory=MEMORY)
             losses += len(judge) * logistic.losses(fits, unseen, labels[judge])
-        path = path[int(losses.argmin()) :][:1]
+            judged += len(judge)
+        path, loss = path[int(losses.argmin()) :][:1], float(losses.min() / judged)
     if not len(known):
         fit = next(iter(path))
-        return Solved(Linear(fit.weight, fit.bias), np.nan, (fit.inverse_penalty,))
+        return Solved(Linear(fit.weight, fit.bias), loss, (fit.inverse_penalty,))
     found = logistic.choose(path, problem.validation.slices, known)
     loss = min(loss for _, loss in found.losses)
     return Solved(Linear(found.fit.weight, found.fit.bias), loss, (found.fit.inverse_penalty,))
@@ -234,15 +245,16 @@ def _ridge(problem: _Problem, settled: Sequence[float]) -> Solved:
     )
     labels, weights, known = problem.labels, problem.weights, problem.known
     penalties = tuple(settled) or RIDGE
-    squares = np.zeros(len(penalties))
+    squares, judged = np.zeros(len(penalties)), 0
     for learn, judge in () if settled else problem.folds("regress"):
+        judged += labels[judge].size
         path = _ridge_path(features[learn], labels[learn], weights[learn], penalties)
         squares += [_squares(head, features[judge], labels[judge]) for head in path]
     heads = list(_ridge_path(features, labels, weights, penalties))
     held_out = np.array([_squares(head, held, known) for head in heads])
     best = int((squares + held_out).argmin())
-    loss = float(held_out[best] / known.size) if known.size else np.nan
-    return Solved(heads[best], loss, (penalties[best],))
+    losses, count = (held_out, known.size) if known.size else (squares, judged)
+    return Solved(heads[best], float(losses[best] / count) if count else np.nan, (penalties[best],))
 
 
 def _ridge_path(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sterna import folder, semi_supervised, spec, valuing, wording
+from sterna import folder, rungs, semi_supervised, spec, valuing, wording
 from sterna.errors import SpecError
 from sterna.schedule import Schedule
 from sterna.settings import Settings
@@ -19,20 +19,6 @@ CLASSICAL = {  # the floor's features for each kind of data, under a linear mode
     "audio": "spectrogram:log_mel",
 }
 AUTO = "auto"  # the rungs of the ladder; also where neither a policy nor a method is named
-RUNGS = ("probe", "partial", "lp_ft")
-# Of texts. A head that is optimal on frozen features leaves a few of them nothing to learn, and all else stands nearly
-# still: with ten a class one that learns along was 4 to 5 points better on reviews and 5 to 20 on questions. On photos
-# it is far worse.
-SPOKEN = (
-    "probe",
-    "partial(stages=3, warm_head=false, layer_decay=0.6, rate=3)",
-    "contrastive",
-    "lora(warm_head=false)",
-    "full",
-    "lp_ft",  # with fifty questions a class it was the best of all
-)
-LANGUAGE = ("text", "words")  # what `SPOKEN` is for; `lora` beside convolutions takes longer than moving them
-SIMPLEST = "prototypes, zero_shot, head2toe"  # what moves no stage, for labels that they serve
 UNLABELLED = semi_supervised.NEEDS  # what losses need that look at examples without labels
 TAUGHT = ("teacher", "maps")  # what losses need that learn from a teacher; the latter also from maps of its stages
 DISTILLING = "distill"  # what is added to the objective where a teacher is named and no objective
@@ -55,6 +41,7 @@ class Route:
     floor: bool = False
     select: Selection | None = None  # which examples of the source it learns from; None: all
     sourceless: bool = False  # whether it learns from the known examples of the target alone
+    gain: float = 0.0  # what such routes gained over a probe on other data sets; see `rungs`
 
     @property
     def shallow(self) -> bool:
@@ -126,11 +113,12 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     """
     modality = subject.modality
     encoders = wording.references(words.encoder) if words.encoder or modality not in NUMBERS else ()
-    written = ", ".join(rungs(words, subject)) if climbs(words) else words.tune
+    own_way = bool(words.loss or words.teacher)
+    written = ", ".join(rungs.serving(modality, subject.task, own_way)) if climbs(words) else words.tune
     tunes = [one for (one,) in wording.alternatives("tune", written, single=True)]
     methods = [one for (one,) in wording.alternatives("shallow", words.method, single=True)]
     if climbs(words):
-        simplest = wording.alternatives("shallow", SIMPLEST, single=True)
+        simplest = wording.alternatives("shallow", ", ".join(rungs.SIMPLEST), single=True)
         methods += [one for (one,) in simplest if subject.task in one.tasks and one not in methods]
     own = folder.load("tasks", subject.task)().loss
     losses = wording.alternatives("losses", words.loss or (f"{own}, {own} + {DISTILLING}" if words.teacher else own))
@@ -172,36 +160,16 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
             f"tune must name at least one route that transfers, got {', '.join(map(repr, asked))}; add one, such as "
             "--tune probe."
         )
-    return (*found, *floors)
+    return (*(_expected(one, subject) for one in found), *floors)
+
+
+def _expected(route: Route, subject: Subject) -> Route:
+    return replace(route, gain=rungs.gain(route.tune, subject.modality, subject.task))
 
 
 def climbs(words: Words) -> bool:
     """Whether routes are to be found by climbing the ladder."""
     return words.tune == AUTO or not (words.tune or words.method)
-
-
-def rungs(words: Words, subject: Subject) -> list[str]:
-    """The policies of the ladder that serve a subject; without those whose package is not installed, see `absent`.
-
-    `contrastive` has an objective of its own, so it is none of the routes of a written one.
-    """
-    pairs = subject.modality == "text" and subject.task == "classify" and not (words.loss or words.teacher)
-    return [one for one in _every(subject.modality) if (pairs or one != "contrastive") and not _lacking(one)]
-
-
-def absent(modality: str) -> list[str]:
-    """Of each rung whose package is not installed, a sentence that says what to type."""
-    return [sentence for one in _every(modality) if (sentence := _lacking(one))]
-
-
-def _every(modality: str) -> tuple[str, ...]:
-    """The policies of the ladder for a kind of data, whatever is installed."""
-    return SPOKEN if modality in LANGUAGE else RUNGS
-
-
-def _lacking(rung: str) -> str:
-    """The sentence of a rung whose package is not installed, "" for one that can be tried."""
-    return folder.lacking("tune", rung.partition("(")[0])
 
 
 def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tuple[Route, ...]:
@@ -214,6 +182,7 @@ def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tup
     if subject.helped and subject.task == "classify" and losing.select is None:
         found += _twins([losing], Selection(0.5))
     there = [replace(one, name="") for one in chosen]
+    found = [_expected(one, subject) for one in found]
     return tuple(one for one in found if replace(one, name="") not in there)
 
 

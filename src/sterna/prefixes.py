@@ -7,7 +7,7 @@ are those of the tokens alone, so every text is as long as it was, and stages, s
 
 from __future__ import annotations
 
-import importlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -230,5 +230,5 @@ def _look_up(network: Network, name: str) -> None:
 
 
 def _library() -> Any:
-    """transformers, which the network came from; pictures do without it."""
-    return importlib.import_module("transformers")
+    """transformers, which has been imported by whatever opened a network of its own; pictures do without it."""
+    return sys.modules["transformers"]

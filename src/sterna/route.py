@@ -103,13 +103,18 @@ def _folded(route: Route, desk: Desk, begin: float) -> Ran:
 
 
 def _by_folds(route: Route, desk: Desk) -> tuple[list[_Made], np.ndarray, np.ndarray]:
-    """The fits of the folds, as many as it takes to see a route behind its rival; their answers, and to what."""
+    """The fits of the folds, as many as it takes to see a route behind its rival; their answers, and to what.
+
+    A fit is not shown what it is judged on, so nothing that it chooses, such as a penalty, flatters it.
+    """
     parts: list[_Made] = []
     answers = places = np.zeros(0, dtype=np.int64)
     for fold, judged in desk.folds:
-        ready = replace(_ready(route, fold), blind=True)
-        parts.append(_made(route, ready, ()))
-        found = parts[-1].answer(ready.training.validation)
+        ready = _ready(route, fold)
+        table = ready.training.validation
+        alone = replace(ready.training, validation=table.take(np.zeros(0, dtype=np.int64)))
+        parts.append(_made(route, replace(ready, training=alone, blind=True), ()))
+        found = parts[-1].answer(table)
         answers = np.concatenate([answers, found]) if len(answers) else found
         places = np.concatenate([places, judged])
         if len(parts) < len(desk.folds) and _behind(desk, answers, places):

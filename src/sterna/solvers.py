@@ -14,11 +14,12 @@ from sterna.records import Phase
 from sterna.underway import Run, judge, note
 
 CHUNK = 1024  # rows read at a time where order does not matter
+MIDDLE = 0.5
 LINE = tuple(tenth / 10 for tenth in range(11))  # places between two networks that are tried
 
 
 def logistic(run: Run, phase: Phase, training: Feed, validation: Feed) -> tuple[float, ...]:
-    """Fit the head alone to its optimum; returns the penalties, chosen on the validation part."""
+    """Fit the head alone to its optimum; returns the penalties, chosen as `heads` says."""
     recipe, setting = run.recipe, run.setting
     factors = [loss.class_weights(setting.class_counts) for loss in recipe.losses if hasattr(loss, "class_weights")]
     run.network.move_from(phase.cut)  # before: what lies below stands still, also where it has moved in another phase
@@ -27,17 +28,22 @@ def logistic(run: Run, phase: Phase, training: Feed, validation: Feed) -> tuple[
     found = heads.solve(recipe.name, training, validation, classes, factors, run.settled, seed, rows)
     run.network.set_weights(found.head)
     if not run.settled:
-        judge(run, run.network.suffix(phase.cut), validation, CHUNK)
-        note(run, phase, found.loss, epochs=1, judged=True)
+        known = len(validation) > 0
+        if known:
+            judge(run, run.network.suffix(phase.cut), validation, CHUNK)
+        note(run, phase, found.loss, epochs=1, judged=known)
     return found.penalties
 
 
 def interpolation(run: Run, phase: Phase, validation: Feed) -> tuple[float, ...]:
-    """The best network on the line from the anchor to here; returns its place, 0 at the anchor."""
+    """The best network on the line from the anchor to here; returns its place, 0 at the anchor.
+
+    Without a validation part the middle, which Wortsman et al. 2022 advise where nothing can choose.
+    """
     network, start, end = run.network, run.state.anchor, copied_state(run.network)
     suffix = network.suffix(phase.cut)
-    best, chosen = None, run.settled[0] if run.settled else 0.0
-    for place in () if run.settled else LINE:
+    best, chosen = None, run.settled[0] if run.settled else MIDDLE
+    for place in LINE if len(validation) and not run.settled else ():
         network.load_state_dict(descent.between(start, end, place))
         run.state.best = None
         judge(run, suffix, validation, descent.LARGEST_BATCH)

@@ -24,6 +24,7 @@ from sterna import (
     opening,
     plan,
     portrait,
+    rungs,
     score,
     sharing,
     shipping,
@@ -129,7 +130,7 @@ def fit(
     if finished is not None:
         watch.say(f"{place} holds this very run, finished; its result is read back.")
         return finished
-    for sentence in plan.absent(table.items.modality) if plan.climbs(words) else ():
+    for sentence in rungs.absent(table.items.modality) if plan.climbs(words) else ():
         watch.say(f"A rung is left out: {sentence}")
     encoders = _encoders(routes, table)
     routes = tuple(one for one in routes if one.raw or footing.serves(one, encoders[one.encoder], plan.climbs(words)))
@@ -174,8 +175,8 @@ class Study:
             at.warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
             trials += tried(gentler)
         conclusion = conclude(trials, at.settings, at.task, at.loaded.table.classes)
-        if conclusion.hidden:
-            at.warn(conclusion.hidden)
+        for note in conclusion.notes:
+            at.warn(note)
         return self._ship(conclusion, trials, self._curve(conclusion, trials))
 
     def _curve(self, conclusion: Conclusion, trials: list[Trial]) -> tuple[CurvePoint, ...]:
