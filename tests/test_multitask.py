@@ -47,9 +47,9 @@ def test_the_names_of_rows_say_whose_they_are() -> None:
 def test_labels_of_each_task() -> None:
     labels = np.array([[1, 10.0], [0, NAN], [NAN, 20.0]])
     mood, stars = blocks.blocks(ROWS)
-    rows, own = blocks.own(labels, 0, mood)
+    rows, own = blocks.own(labels, mood)
     assert (rows.tolist(), own.tolist(), own.dtype) == ([0, 1], [1, 0], np.int64)
-    rows, own = blocks.own(labels, 1, stars)
+    rows, own = blocks.own(labels, stars)
     assert (rows.tolist(), own.tolist()) == ([0, 2], [[10.0], [20.0]])
     assert blocks.counts(labels, ROWS).tolist() == [1, 1, 2]
     mean, spread = blocks.scale(labels, ROWS)
@@ -487,7 +487,7 @@ def test_a_fitted_head_is_that_of_each_task(memory: int, monkeypatch: pytest.Mon
     for place, block in enumerate(blocks.blocks(ROWS)):
         single: Any = []
         for part in parts:
-            rows, own = blocks.own(part.labels, place, block)
+            rows, own = blocks.own(part.labels, block)
             single.append(Features(part.all[rows], own))
         alone = heads.solve(block.task, *single, len(block.names))
         np.testing.assert_allclose(found.head.weight[block.rows], alone.head.weight, rtol=1e-4, atol=1e-6)
