@@ -71,8 +71,8 @@ def of_words(
         wanted: as of `encode`.
         called: as of `encode`.
 
-    Returns the labels of `tag` for one column of tags, else those of several tasks whose items are words (see
-    `maths.blocks`).
+    Returns the labels of `tag` for one column of tags, named or alone, else those of several tasks whose items are
+    words (see `maths.blocks`).
 
     Raises `DataError` as `encode` and `labelling.tags` do, and for several columns where nobody asks for a task each.
     """
@@ -83,6 +83,8 @@ def of_words(
             raise DataError(f"words with labels in {', '.join(names)} are for a task each; type --task several.")
         return labelling.tags(tagged[0])
     kinds = _kinds(wanted, names, names[: len(tagged)])
+    if kinds and len(names) == len(tagged) == 1:
+        return labelling.tags(tagged[0])
     _check(names)
     each = [_tags(one, name) for one, name in zip(tagged, names, strict=False)]
     for column, name in zip(columns, names[len(tagged) :], strict=True):

@@ -244,4 +244,5 @@ def _true(block: Block, label: np.ndarray) -> str:
 
 
 def _joined(classes: Sequence[str], there: np.ndarray) -> str:
-    return JOIN.join(name for name, held in zip(classes, there, strict=True) if held)
+    """The labels that an item has; `[]` for none, as it is read, where nothing says that it is not labelled."""
+    return JOIN.join(name for name, held in zip(classes, there, strict=True) if held) or "[]"
