@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sterna.network import Network
 
 # What a label is, is the task's to say: (n,) int64 class numbers for classify, (n, k) uint8 for multilabel, (n, k)
-# float64 for regress, and for tag (n,) object, an int64 array for each item with one tag number for each of its words.
+# float64 for regress, and for tag (n,) object, an int64 array for each item with one tag number for each of its words;
+# of several tasks see `maths.blocks`.
 Labels = np.ndarray
 
 
