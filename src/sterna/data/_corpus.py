@@ -24,6 +24,9 @@ Progress = Callable[[int, int], None]
 _TEXT = ".txt"
 
 
+words_of, sentences = _tagged.words_of, _tagged.sentences
+
+
 class Names(Sequence[str]):
     """What a person calls examples: the file where there are several, and the row.
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from sterna import checks, columnwise, delimited, dialects, labelling, peeking
 from sterna.cells import Cells, gathered
-from sterna.data import _corpus, _tagged
+from sterna.data import _corpus
 from sterna.errors import DataError
 from sterna.maths import phash
 from sterna.records import Columns, Finding, Items, Labels, Loaded, Table
@@ -64,7 +64,7 @@ class TextItems:
     def read(self, index: int, hint: int) -> Any:
         """A `str`, a pair of them, or for sentences a tuple of words; `hint` is not used."""
         if self.modality == "words":
-            return tuple(_tagged.words_of(self._texts[0][index]))
+            return tuple(_corpus.words_of(self._texts[0][index]))
         read = tuple(column[index] or "" for column in self._texts)
         return read if self.paired else read[0]
 
@@ -181,7 +181,7 @@ def _of_file(place: Path, words: bool, said: Columns) -> _corpus.Corpus:
     if place.is_dir():
         return _spaced(_corpus.class_folders(place, labelled=False), words)
     if words and peeking.is_tagged(place):
-        cells = _tagged.sentences(place, ())[0]
+        cells = _corpus.sentences(place, ())[0]
         return _corpus.Corpus((cells,), _numbered(place.name, len(cells), "sentence"), words=True)
     head = delimited.head(place)
     known = any(dialects.plain(name) in dialects.USUAL["text"] for name in head.names)
@@ -206,7 +206,7 @@ def _spaced(corpus: _corpus.Corpus, words: bool) -> _corpus.Corpus:
 
 
 def _word_count(cell: str) -> int:
-    return len(_tagged.words_of(cell))
+    return len(_corpus.words_of(cell))
 
 
 def _filled(corpus: _corpus.Corpus, origin: str) -> tuple[np.ndarray, list[Finding]]:
@@ -231,7 +231,7 @@ def _labelled(corpus: _corpus.Corpus, rows: np.ndarray, wanted: str) -> labellin
     if not corpus.words:
         called = [corpus.names[row] for row in rows.tolist()]
         return columnwise.encode(columns, corpus.called, wanted, called)
-    tagged = [[_tagged.words_of(cell) for cell in column] for column in columns[: corpus.tagged]]
+    tagged = [[_corpus.words_of(cell) for cell in column] for column in columns[: corpus.tagged]]
     counts = np.array([_word_count(corpus.texts[0][row] or "") for row in rows.tolist()], dtype=np.int64)
     called = [corpus.names[row] for row in rows.tolist()]
     return columnwise.of_words(columns[corpus.tagged :], corpus.called, tagged, counts, wanted, called)
