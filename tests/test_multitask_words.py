@@ -596,7 +596,8 @@ def test_tags_learnt_beside_others_alone_are_a_run_of_tags(
     )
     # On the held-out part both answer after a second fit to training and validation sentences, in another order.
     assert alone["test"].shape == own["test"].shape
-    np.testing.assert_allclose(alone["validation"], own["validation"], rtol=1e-5)
+    # Frozen stages were computed beside other sentences, so that sums over padding round otherwise.
+    np.testing.assert_allclose(alone["validation"], own["validation"], atol=1e-4)
 
 
 def test_a_floor_ships_and_answers(bert: str, tmp_path: Path) -> None:
