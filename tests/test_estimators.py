@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skops import io
 
@@ -235,7 +235,8 @@ def test_every_trusted_type_is_needed() -> None:
     window = folder.load("shallow", "window")().fit(Given(words, words, ("O", "B"), "tag", 0))
     points = Examples(np.eye(4), np.array([0, 1, 0, 1]), np.ones(4, np.float32))
     spread = folder.load("shallow", "label_propagation")().fit(Given(points, points, ("a", "b"), "classify", 0))
-    each = estimators.PerTask([window], [2])  # of several tasks
-    models = [window, spread, each, *(model for model, *_ in FLOORS.values())]
+    each = estimators.PerTask([window], [2], ["tag"])  # of several tasks
+    joined = estimators.of_words(Pipeline([("model", Ridge())]))
+    models = [window, spread, each, joined, *(model for model, *_ in FLOORS.values())]
     asked = {one for model in models for one in io.get_untrusted_types(data=io.dumps(model))}
     assert asked == set(estimators.TRUSTED)

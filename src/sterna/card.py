@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sterna import checks
+from sterna.maths.blocks import blocks
 from sterna.outcomes import Outcome, Score
 from sterna.result import Result, summaries
 from sterna.verdict import in_words
@@ -34,9 +35,15 @@ ANSWERS = {
     "multilabel": "Says which of {count} labels an item has, each for itself: {names}.",
     "regress": "Predicts {names}, as numbers in the units of the labels.",
     "several": "Answers several tasks by {count} outputs, in this order: {names}. Those named TASK: CLASS are the "
-    "classes of one task, to be taken through a softmax of their own; one with a single name is a number. It is one "
-    "linear head, and a library that opens this folder sees {count} outputs and knows nothing of tasks.",
+    "classes of one task, to be taken through a softmax of their own; one with a single name is a number. {more}It is "
+    "one linear head, and a library that opens this folder sees {count} outputs and knows nothing of tasks.",
     "tag": "Gives each word one of {count} tags: {names}.",
+}
+MORE = {  # of several tasks
+    "tag": "Those named TASK [word] : TAG are the tags of each word, by a softmax of their own too; all others are "
+    "about the whole item, and are to be averaged over its words before anything else. ",
+    "multilabel": "Those named TASK [any] : LABEL are labels of which an item has any number, each to be taken "
+    "through a sigmoid. ",
 }
 PARTS = {"train": "training", "validation": "validation of the source", "test": "target"}  # of an adaptation
 TARGET_ONLY = "target_only"  # the method that learns from labelled target examples and nothing else
@@ -97,7 +104,9 @@ def _text(shipped: Shipped, result: Result) -> list[str]:
     origin = _measured_on(result)
     classes = [f"{_escaped(name)}" for name in data["classes"]]
     listed = checks.some(classes, NAMED)
-    answers = ANSWERS[result.task].format(count=len(classes), names=listed)
+    kinds = {block.task for block in blocks(data["classes"])} if result.task == "several" else set()
+    more = _escaped("".join(sentence for kind, sentence in MORE.items() if kind in kinds))
+    answers = ANSWERS[result.task].format(count=len(classes), names=listed, more=f"{more} " if more else "")
     asked = [f"Columns: {', '.join(map(_escaped, shipped.columns))}.", ""] if shipped.columns else []
     return [
         f"# {_escaped(result.shipped)} on {_escaped(origin)}",

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from sterna import pieces, sequences
 from sterna.contracts import Feed, Task
 from sterna.errors import TrainingError
+from sterna.maths import answers as maths
+from sterna.maths import blocks
 from sterna.network import Network
 from sterna.records import Batch, Output, Phase, Seen
 
@@ -252,7 +254,7 @@ def answers(network: Network, feed: Feed, size: int, task: Task, classes: Sequen
         return np.zeros((0, len(classes)))
     if feed.words is None:
         return np.stack(found)
-    outside = _outside(classes)
+    outside = blocks.outside(classes) if getattr(task, "head", ()) else maths.outside(classes)
     return np.concatenate([_filled(one, int(words), outside) for one, words in zip(found, feed.words, strict=True)])
 
 
@@ -301,29 +303,34 @@ def _each(output: Output, task: Task) -> list[np.ndarray]:
     if output.mask is None:
         return list(task.answers(logits))
     there = output.mask.cpu().numpy()
-    return [task.answers(one[mask]) for one, mask in zip(logits, there, strict=True)]
+    return [of_words(task, one[mask]) for one, mask in zip(logits, there, strict=True)]
 
 
-def _outside(classes: Sequence[str]) -> np.ndarray:
-    """What is answered for a word that was never looked at: a little more for «no entity» than for each tag."""
-    found = np.ones(len(classes))
-    found[classes.index("O") if "O" in classes else 0] += 1
-    return found / found.sum()
+def of_words(task: Task, logits: np.ndarray) -> np.ndarray:
+    """The answers for the words of one item, (w, k) logits -> (w, k); those for the item itself stand at each word."""
+    head: Sequence[str] = getattr(task, "head", ())  # of several tasks
+    return task.answers(blocks.whole(logits, head) if head else logits)
 
 
 def _filled(found: np.ndarray, words: int, outside: np.ndarray) -> np.ndarray:
-    return np.concatenate([found[:words], np.tile(outside, (max(0, words - len(found)), 1))])
+    beyond = np.tile(outside, (max(0, words - len(found)), 1))
+    item = found[:1] if len(found) else outside
+    return np.concatenate([found[:words], np.where(np.isnan(beyond), item, beyond)])
 
 
 def seen(batch: Batch, output: Output) -> Seen:
-    """What a loss is given: words that carry a label become examples of their own."""
+    """What a loss is given: words that carry a label become examples of their own.
+
+    Where whole items have labels too, (b, w, c), all words do, and each knows its item.
+    """
     if output.mask is None or batch.mask is None:
         return Seen(batch, output)
     kept = output.mask & batch.mask[:, : output.mask.shape[1]]
     labels, weights = batch.labels[:, : kept.shape[1]], batch.weights[:, None].expand(kept.shape)
     flat = replace(output, features=output.features[kept], logits=output.logits[kept], mask=None)
     places = None if batch.places is None else batch.places[:, None].expand(kept.shape)[kept]
-    return Seen(Batch(batch.inputs, labels[kept], weights[kept], places=places), flat)
+    items = kept.nonzero()[:, 0] if labels.ndim > kept.ndim else None
+    return Seen(Batch(batch.inputs, labels[kept], weights[kept], places=places, items=items), flat)
 
 
 def epoch_order(count: int, size: int, generator: np.random.Generator, lengths: np.ndarray | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna import estimators, footing, gathering
+from sterna import estimators, folder, footing, gathering
 from sterna.contracts import Examples, Given
 from sterna.desk import Desk, features, ones
 from sterna.errors import DataError, TrainingError
@@ -29,7 +29,7 @@ class Estimated:
 
 @dataclass(frozen=True)
 class Each:
-    """A method with the choices that it has made for each of several tasks."""
+    """A method, or one for tags and one for whole items, with the choices made for each of several tasks."""
 
     methods: tuple[Any, ...]
 
@@ -44,7 +44,8 @@ def settled(method: Any, model: Any) -> Any:
     if not hasattr(method, "settled"):
         return method
     if isinstance(model, estimators.PerTask):
-        return Each(tuple(method.settled(part) for part in model.parts))
+        each = (_of_task(method, task) for task in model.tasks)
+        return Each(tuple(one.settled(part) for one, part in zip(each, model.parts, strict=True)))
     return method.settled(model)
 
 
@@ -95,7 +96,8 @@ def raw(route: Route, desk: Desk) -> Estimated:
     """An estimator of raw items; of several tasks one for each."""
     task, count = desk.training.target.task, len(desk.training.classes)
     whole = given(desk, items)
-    model = _per_task(route.tune, whole) if task == "several" else route.tune.fit(whole)
+    words = desk.training.target.items.modality == "words"
+    model = _per_task(route.tune, whole, words) if task == "several" else route.tune.fit(whole)
 
     def answer(table: Table) -> np.ndarray:
         return estimators.answers(model, items(table), task, count)
@@ -103,25 +105,44 @@ def raw(route: Route, desk: Desk) -> Estimated:
     return Estimated(model, answer)
 
 
-def _per_task(method: Any, whole: Given) -> estimators.PerTask:
+def _per_task(method: Any, whole: Given, words: bool) -> estimators.PerTask:
     """An estimator for each of several tasks, fitted to the items that are labelled for it.
+
+    `words`: whether items are words, of which what takes texts is given one text.
 
     Raises `TrainingError` for a task without a label to learn from.
     """
     found, parts = [], blocks.blocks(whole.classes)
-    each = method.methods if isinstance(method, Each) else (method,) * len(parts)
-    for place, block in enumerate(parts):
-        target, validation = (_labelled(part, place, block) for part in (whole.target, whole.validation))
+    each = method.methods if isinstance(method, Each) else [_of_task(method, block.task) for block in parts]
+    for one, block in zip(each, parts, strict=True):
+        target, validation = (_labelled(part, block) for part in (whole.target, whole.validation))
         if not len(target.labels):
             raise TrainingError(f"no training example has a label for {block.name}; add some, or leave it out.")
+        joined = words and one.takes == "text"
+        if joined:
+            target, validation = _joined(target), _joined(validation)
         own = replace(whole, target=target, validation=validation, classes=block.names, task=block.task)
-        found.append(each[place].fit(own))
-    return estimators.PerTask(found, [len(block.classes) for block in parts])
+        model = one.fit(own)
+        found.append(estimators.of_words(model) if joined else model)
+    return estimators.PerTask(found, [len(block.classes) for block in parts], [block.task for block in parts])
 
 
-def _labelled(part: Examples, place: int, block: blocks.Block) -> Examples:
-    rows, labels = blocks.own(part.labels, place, block)
+def _of_task(method: Any, task: str) -> Any:
+    """The method for one of several tasks: of a method for tags, the one that stands in for it on whole items."""
+    if task in method.tasks:
+        return method
+    (other,) = folder.resolve("shallow", method.beside)
+    return other
+
+
+def _labelled(part: Examples, block: blocks.Block) -> Examples:
+    rows, labels = blocks.own(part.labels, block)
     return Examples([part.inputs[row] for row in rows.tolist()], labels, part.weights[rows])
+
+
+def _joined(part: Examples) -> Examples:
+    """Items of words as texts."""
+    return replace(part, inputs=estimators.Joined().transform(part.inputs))
 
 
 def given(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from skops import io
@@ -28,6 +28,7 @@ TRUSTED = (
     "sklearn.multiclass._ConstantPredictor",
     "sklearn.utils.validation.check_array",
     "sterna.estimators.Affine",
+    "sterna.estimators.Joined",
     "sterna.estimators.OneEach",
     "sterna.estimators.PerTask",
     "sterna.records.Column",
@@ -119,12 +120,14 @@ class PerTask(BaseEstimator):
 
     Args:
         parts: one for each task.
-        counts: classes of each, 0 for one number.
+        counts: classes, labels or tags of each, 0 for one number.
+        tasks: what each answers; () where all are of classes or of numbers.
     """
 
-    def __init__(self, parts: Sequence[Any], counts: Sequence[int]) -> None:
+    def __init__(self, parts: Sequence[Any], counts: Sequence[int], tasks: Sequence[str] = ()) -> None:
         self.parts = parts
         self.counts = counts
+        self.tasks = tasks
 
     def fit(self, features: np.ndarray, labels: Any = None) -> PerTask:
         """Nothing is left to fit; scikit-learn's pipelines ask for it."""
@@ -134,12 +137,37 @@ class PerTask(BaseEstimator):
         return True
 
     def predict(self, items: Sequence[Any]) -> np.ndarray:
-        """(n, k) probabilities of classes and values, the tasks side by side."""
+        """(n, k) probabilities of classes and values, the tasks side by side; of items of words (all words, k)."""
+        tasks = getattr(self, "tasks", ()) or ["classify" if count else "regress" for count in self.counts]
         found = [
-            answers(part, items, "classify" if count else "regress", count or 1)
-            for part, count in zip(self.parts, self.counts, strict=True)
+            answers(part, items, task, count or 1)
+            for part, count, task in zip(self.parts, self.counts, tasks, strict=True)
         ]
+        if "tag" in tasks:
+            words = [len(item) for item in items]
+            each = zip(found, tasks, strict=True)
+            found = [one if task == "tag" else np.repeat(one, words, axis=0) for one, task in each]
         return np.concatenate(found, axis=1)
+
+
+class Joined(TransformerMixin, BaseEstimator):
+    """Items of words -> texts, a space between the words."""
+
+    def fit(self, items: Sequence[Sequence[str]], labels: Any = None) -> Joined:
+        """Nothing is learnt."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def transform(self, items: Sequence[Sequence[str]]) -> list[str]:
+        """(n,)."""
+        return [" ".join(item) for item in items]
+
+
+def of_words(model: Pipeline) -> Pipeline:
+    """A fitted pipeline of texts, of items of words."""
+    return Pipeline([("joined", Joined()), *model.steps])
 
 
 def behind(encoding: Any, model: Any) -> Pipeline:
@@ -154,10 +182,12 @@ def answers(estimator: Any, items: Sequence[Any], task: str, k: int) -> np.ndarr
         estimator: `predict_proba` and `classes_` for classify, `predict_proba` for multilabel, `predict` for regress.
         items: raw items, as `Items.read` gives them.
         task: classify (probabilities that add up to 1), multilabel (a probability for each label), regress (values)
-            or several (what `PerTask` gives); for tag, all words of all items have rows of their own.
+            or several (what `PerTask` gives); where words are tagged, all words of all items have rows of their own.
         k: classes, labels or values. A class that the estimator has never seen gets probability 0.
     """
-    if task in ("regress", "several"):
+    if task == "several":
+        return np.asarray(estimator.predict(items), dtype=np.float64).reshape(-1, k)
+    if task == "regress":
         return np.asarray(estimator.predict(items), dtype=np.float64).reshape(len(items), k)
     found = estimator.predict_proba(items)
     if task == "multilabel":

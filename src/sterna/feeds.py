@@ -219,8 +219,9 @@ def _rows(found: Tensor, ragged: bool) -> Iterator[Tensor]:
 
 
 def word_counts(table: Table) -> np.ndarray | None:
-    """(n,) words of each item, where each word has a label of its own."""
-    if table.task != "tag" or table.items.lengths is None:
+    """(n,) words of each item, where each word has an answer of its own."""
+    by_word = table.task == "tag" or (table.task == "several" and table.items.modality == "words")
+    if not by_word or table.items.lengths is None:
         return None
     found: np.ndarray = table.items.lengths[table.rows]
     return found
@@ -248,6 +249,10 @@ def _labels(feed: PreparedFeed | StoredFeed | KeptFeed, positions: np.ndarray) -
     if words is None:
         chosen = torch.from_numpy(np.ascontiguousarray(feed.labels[positions]))
         return chosen if chosen.ndim == 1 else chosen.float(), None
+    if feed.labels[positions[0]].ndim > 1:  # of several tasks, whose NaN says that there is none
+        padded = torch.from_numpy(sequences.padded(list(feed.labels[positions]))).float()
+        there = torch.arange(padded.shape[1]) < torch.from_numpy(words[positions])[:, None]
+        return padded, there
     # Tags are counted from 1 while they are padded, so that a 0 is no tag.
     padded = torch.from_numpy(sequences.padded([one[:, None] + 1 for one in feed.labels[positions]]))[..., 0]
     return (padded - 1).clamp_min(0), padded > 0

@@ -22,7 +22,7 @@ def check(route: Route, encoder: Encoder, table: Table, helped: bool, teacher: T
     losses learn from, where there is one.
     """
     wanted, modality = encoder.preparation.modality, table.items.modality
-    if table.task == "tag" and encoder.words is not None:
+    if modality == "words" and encoder.words is not None:
         wanted = "words"
     if wanted != modality:
         raise EncoderError(
@@ -66,7 +66,7 @@ def opened(encoder: Encoder, table: Table) -> Encoder:
 
     Raises `EncoderError` for one that has none for words.
     """
-    if table.task != "tag":
+    if table.items.modality != "words":
         return encoder.pairs() if encoder.pairs and getattr(table.items, "paired", False) else encoder
     if encoder.words is None:
         raise EncoderError(

@@ -1,7 +1,8 @@
 """The head alone, fitted to its optimum on frozen features: what a probe is, for each kind of label.
 
 Classes and tags: multinomial logistic regression. Several labels: one logistic regression a label. Numbers: ridge
-regression. Several tasks: each task's own rows, fitted to the examples that are labelled for it.
+regression. Several tasks: each task's own rows, fitted to the examples that are labelled for it; where the items are
+words, tags to the words, and what is said of whole items to the mean of their words' features.
 
 The strength of the penalty is chosen on the validation part and, where that is small or absent, on the training part as
 well, each of its examples judged by a head that has not seen it: a handful of examples can favour any penalty.
@@ -21,6 +22,7 @@ from torch import Tensor
 from sterna import sequences
 from sterna.contracts import Feed, Linear
 from sterna.maths import blocks, logistic
+from sterna.maths.blocks import Block
 from sterna.maths.folds import FOLDS, folds
 from sterna.records import Labels
 
@@ -54,10 +56,11 @@ class _Part:
     Args:
         feed: at the last cut, whose inputs are features.
         epochs: augmented views; -1 is the clean one.
+        pooled: whether items of words have one row each, the mean over their words.
     """
 
-    def __init__(self, feed: Feed, epochs: tuple[int, ...]) -> None:
-        self.feed, self.epochs = feed, epochs
+    def __init__(self, feed: Feed, epochs: tuple[int, ...], pooled: bool = False) -> None:
+        self.feed, self.epochs, self.pooled = feed, epochs, pooled
         self.labels, weights = self._labels_and_weights()
         # Views of one example are not more evidence than the example: together they weigh what it weighs.
         self.labels = np.concatenate([self.labels] * len(epochs))
@@ -98,12 +101,14 @@ class _Part:
         for epoch in self.epochs:
             for batch in self.feed.batches(np.arange(len(self.feed)), size, epoch, mixed=False):
                 inputs = batch.inputs
-                if batch.mask is not None:
+                if self.pooled:
+                    inputs = sequences.pooled(inputs, ragged=True)
+                elif batch.mask is not None:
                     inputs = sequences.values(inputs)[_carrying(batch.mask, sequences.mask(inputs))]
                 yield inputs.reshape(len(inputs), -1).float().numpy()
 
     def _labels_and_weights(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.feed.words is None or not len(self.feed):
+        if self.pooled or self.feed.words is None or not len(self.feed):
             return self.feed.labels, self.feed.weights
         found = []
         for batch in self.feed.batches(np.arange(len(self.feed)), CHUNK, -1, mixed=False):
@@ -172,41 +177,58 @@ def solve(
     if task == "several":
         return _blocks(problem, rows, settled)
     if task == "multilabel":
-        several = [
-            _logistic(replace(problem, labels=part.labels[:, j], known=held.labels[..., j]), 2, settled[j : j + 1])
-            for j in range(classes)
-        ]
-        rows = [one.head.weight[1] - one.head.weight[0] for one in several]
-        biases = [one.head.bias[1] - one.head.bias[0] for one in several]
-        loss = float(np.mean([one.loss for one in several]))
-        return Solved(Linear(np.stack(rows), np.array(biases)), loss, tuple(one.penalties[0] for one in several))
+        return _per_label(problem, classes, settled)
     weights = part.weights
     for factors in class_weights:
         weights = weights * factors[part.labels]
     return _logistic(replace(problem, weights=weights), classes, settled)
 
 
+def _per_label(problem: _Problem, classes: int, settled: Sequence[float]) -> Solved:
+    """One logistic regression for each of several labels."""
+    labels, known = problem.labels, problem.known
+    several = [
+        _logistic(replace(problem, labels=labels[:, j], known=known[..., j]), 2, settled[j : j + 1])
+        for j in range(classes)
+    ]
+    rows = [one.head.weight[1] - one.head.weight[0] for one in several]
+    biases = [one.head.bias[1] - one.head.bias[0] for one in several]
+    loss = float(np.mean([one.loss for one in several]))
+    return Solved(Linear(np.stack(rows), np.array(biases)), loss, tuple(one.penalties[0] for one in several))
+
+
 def _blocks(problem: _Problem, rows: Sequence[str], settled: Sequence[float]) -> Solved:
     """The rows of each task, fitted to the examples that are labelled for it; zeros for a task that none is."""
-    width, found = problem.training.width, []
-    views = len(problem.training.epochs)
-    every = problem.labels[: len(problem.labels) // views]
-    for place, block in enumerate(blocks.blocks(rows)):
-        parts = [
-            part.among(*blocks.own(labels, place, block))
-            for part, labels in ((problem.training, every), (problem.validation, problem.known))
-        ]
-        count = block.stop - block.start
-        if not len(parts[0].labels):
-            found.append(Solved(Linear(np.zeros((count, width)), np.zeros(count)), np.nan, (1.0,)))
-            continue
-        own = replace(problem, training=parts[0], validation=parts[1], labels=parts[0].labels)
-        own = replace(own, weights=parts[0].weights, known=parts[1].labels)
-        chosen = settled[place : place + 1]
-        found.append(_logistic(own, count, chosen) if block.classes else _ridge(own, chosen))
+    found = []
+    examples = problem.training, problem.validation
+    items = examples
+    if problem.training.feed.words is not None:
+        items = _Part(examples[0].feed, examples[0].epochs, True), _Part(examples[1].feed, examples[1].epochs, True)
+    for block in blocks.blocks(rows):
+        training, validation = (_labelled(part, block) for part in (examples if block.task == blocks.TAG else items))
+        own = replace(problem, training=training, validation=validation, labels=training.labels)
+        own = replace(own, weights=training.weights, known=validation.labels, left_out=block.task != blocks.TAG)
+        found.append(_block(own, block, settled[block.columns]))
     head = Linear(np.concatenate([one.head.weight for one in found]), np.concatenate([one.head.bias for one in found]))
     losses = [one.loss for one in found if not np.isnan(one.loss)]
-    return Solved(head, float(np.mean(losses)) if losses else np.nan, tuple(one.penalties[0] for one in found))
+    penalties = tuple(penalty for one in found for penalty in one.penalties)
+    return Solved(head, float(np.mean(losses)) if losses else np.nan, penalties)
+
+
+def _labelled(part: _Part, block: Block) -> _Part:
+    """The examples of a part that are labelled for a task, with its labels."""
+    return part.among(*blocks.own(part.labels[: len(part.labels) // len(part.epochs)], block))
+
+
+def _block(problem: _Problem, block: Block, settled: Sequence[float]) -> Solved:
+    """The rows of one task; zeros where no example is labelled for it."""
+    count, width = block.stop - block.start, problem.training.width
+    if not len(problem.labels):
+        penalties = (1.0,) * (block.columns.stop - block.columns.start)
+        return Solved(Linear(np.zeros((count, width)), np.zeros(count)), np.nan, penalties)
+    if block.task == blocks.MULTILABEL:
+        return _per_label(problem, count, settled)
+    return _logistic(problem, count, settled) if block.classes else _ridge(problem, settled)
 
 
 def _logistic(problem: _Problem, classes: int, settled: Sequence[float]) -> Solved:

@@ -1,4 +1,4 @@
-"""The losses of several tasks on one batch, each over the examples that are labelled for it.
+"""The losses of several tasks on one batch, each over the examples, or the words, that are labelled for it.
 
 A loss of several tasks is made of these: what it adds is how much each task counts.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sterna.maths.blocks import Block
+from sterna.maths.blocks import MULTILABEL, TAG, Block
 from sterna.network import Network
 from sterna.records import Batch
 
@@ -19,28 +19,46 @@ from sterna.records import Batch
 def losses(logits: Tensor, batch: Batch, parts: Sequence[Block]) -> dict[int, Tensor]:
     """The loss of each task that the batch has labels for, by the place of the task.
 
-    Cross-entropy in nats for classes, the squared error for a number (whose labels come standardised by the training
-    part); sum_i w_i l_i / sum_i w_i over the examples i that carry its label.
+    Cross-entropy in nats for classes and tags, its mean over the labels for several labels, the squared error for a
+    number (whose labels come standardised by the training part); sum_i w_i l_i / sum_i w_i over the examples i that
+    carry its label. Where examples are words, those of a task of whole items are the items: their logits are the mean
+    of their words', which the linear head makes of the mean of the words' features.
 
     Args:
         logits: (b, k) float32.
-        batch: labels (b, t) with NaN where there is none.
-        parts: the t tasks, which divide the k rows.
+        batch: labels (b, c) with NaN where there is none.
+        parts: the tasks, which divide the k rows and the c columns of labels.
     """
     found = {}
+    words = logits, batch.labels, batch.weights
+    items = words if batch.items is None else _items(logits, batch, batch.items)
     for place, block in enumerate(parts):
-        labels = batch.labels[:, place]
-        there = ~labels.isnan()
-        weights = batch.weights[there]
+        answers, labels, weights = words if block.task == TAG else items
+        there = ~labels[:, block.column].isnan()
+        weights = weights[there]
         if not bool(weights.sum() > 0):
             continue
-        answers, labels = logits[there, block.rows], labels[there]
-        if block.classes:
-            each = functional.cross_entropy(answers, labels.long(), reduction="none")
-        else:
-            each = (answers[:, 0] - labels).square()
+        each = _each(answers[there, block.rows], labels[there, block.columns], block)
         found[place] = (weights * each).sum() / weights.sum()
     return found
+
+
+def _each(answers: Tensor, labels: Tensor, block: Block) -> Tensor:
+    """(m,) the loss of each example that is labelled for a task."""
+    if block.task == MULTILABEL:
+        return functional.binary_cross_entropy_with_logits(answers, labels, reduction="none").mean(dim=1)
+    if block.classes:
+        return functional.cross_entropy(answers, labels[:, 0].long(), reduction="none")
+    return (answers[:, 0] - labels[:, 0]).square()
+
+
+def _items(logits: Tensor, batch: Batch, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (m, k), labels (m, c) and weights (m,) of the items that words (n, ...) belong to."""
+    _, numbers, counts = torch.unique_consecutive(items, return_inverse=True, return_counts=True)
+    # A product of matrices adds up in the same order each time, which adding into rows on a GPU does not.
+    member = (numbers == torch.arange(len(counts), device=items.device)[:, None]).to(logits.dtype)
+    first = counts.cumsum(0) - counts
+    return member @ logits / counts[:, None], batch.labels[first], batch.weights[first]
 
 
 def mean(found: Iterable[Tensor], logits: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class SharedTask:
 
     route: str  # that learns all
     task: str  # the name of its labels
-    kind: str  # classify or regress
+    kind: str  # the file of `tasks/` that says what its labels are
     shared: Mapping[str, Score]  # the figures of `kind`, means over seeds
     alone: Mapping[str, Score]
     verdict: Verdict  # with the other tasks against without, in pairs; it decides nothing

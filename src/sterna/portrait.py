@@ -107,7 +107,7 @@ class _Seen:
 def _seen(page: Page) -> _Seen | None:
     """Features of as many items as can be afforded."""
     run = page.run
-    if run.encoder is None or run.table.task == "tag":
+    if run.encoder is None or run.table.items.modality == "words":
         what = "each word has features of its own" if run.encoder else "what ships has no network"
         page.note("places", f"There is no map, since {what}; label errors and duplicates were not looked for either.")
         return None

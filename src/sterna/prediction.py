@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sterna import artifact, estimators, files, folder, gathering, opening, reading
+from sterna import artifact, descent, estimators, files, folder, gathering, opening, reading
 from sterna.errors import EncoderError
 from sterna.network import device
 from sterna.records import Column, Encoder, Fitted, Items
@@ -29,10 +29,10 @@ class Predictions:
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    answers: np.ndarray  # (n, k) probabilities or numbers; for tags, one row for each word
+    answers: np.ndarray  # (n, k) probabilities or numbers; where words are tagged, one row for each word
     unreadable: tuple[str, ...]  # items that could not be opened, left out
     task: str = "classify"
-    words: tuple[str, ...] = ()  # for tags, one for each row of answers
+    words: tuple[str, ...] = ()  # where they are tagged, one for each row of answers
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -75,9 +75,10 @@ def predict(
     found = _aligned(found, getattr(fitted.encoder.preparation, "columns", ()))
     answers = _answers(fitted, found, show)
     task = folder.task(fitted.task, fitted.classes)
-    each = [task.answers(logits) for logits in answers]
-    counts = [len(one) if fitted.task == "tag" else 1 for one in each]
-    words = _words(found, counts) if fitted.task == "tag" else ()
+    by_word = found.modality == "words"
+    each = [descent.of_words(task, logits) if by_word else task.answers(logits) for logits in answers]
+    counts = [len(one) if by_word else 1 for one in each]
+    words = _words(found, counts) if by_word else ()
     return Predictions(_names(found, counts), fitted.classes, np.concatenate(each), unreadable, fitted.task, words)
 
 
@@ -89,8 +90,9 @@ def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
     raw = _read(found, config.get("encoder"), show)
     answers = estimators.answers(estimators.load(place / ESTIMATOR), raw, task, len(classes))
     show(len(found), len(found))
-    counts = [len(one) if task == "tag" else 1 for one in raw]
-    words = _words(found, counts) if task == "tag" else ()
+    by_word = found.modality == "words"
+    counts = [len(one) if by_word else 1 for one in raw]
+    words = _words(found, counts) if by_word else ()
     return Predictions(_names(found, counts), classes, answers, unreadable, task, words)
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sterna.network import Network
 
 # What a label is, is the task's to say: (n,) int64 class numbers for classify, (n, k) uint8 for multilabel, (n, k)
-# float64 for regress, and for tag (n,) object, an int64 array for each item with one tag number for each of its words.
+# float64 for regress, and for tag (n,) object, an int64 array for each item with one tag number for each of its words;
+# of several tasks see `maths.blocks`.
 Labels = np.ndarray
 
 
@@ -186,6 +187,7 @@ class Batch:
     weights: Tensor  # (b,) float32, mean 1 over a data set without weighting
     mask: Tensor | None = None  # (b, t) bool where labels are (b, t): which words carry one
     places: Tensor | None = None  # (b,) int64: positions in the part of those examples, where a term may remember them
+    items: Tensor | None = None  # (n,) int64, rising: whose words examples are, where whole items have labels too
 
     # A loss never meets a mask: before it is called, words that carry a label have become examples of their own, with
     # features (n, d), logits (n, k), labels (n,) and weights (n,). So every loss works on words as it does on items.

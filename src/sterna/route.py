@@ -17,6 +17,7 @@ from sterna import (
     descent,
     domainwise,
     estimating,
+    feeds,
     folder,
     footing,
     racing,
@@ -312,7 +313,8 @@ def _trained(route: Route, desk: Desk, network: Network, settled: Choices) -> _H
     )
     low = min((phase.cut for phase in phases), default=network.depth)
     counts = desk.task.counts(target.labels, len(target.classes))
-    many = len(target) if target.task != "tag" else int(counts.sum())
+    words = feeds.word_counts(target)
+    many = len(target) if words is None else int(words.sum())
     setting = Setting(
         network,
         counts,

@@ -4,6 +4,10 @@ Each route that learns all tasks is run once more for every task by itself: the 
 those that carry no label for it, the same encoder, policy, augmentation and optimizer, the task's own objective and its
 own figure to choose by. The two are compared in pairs on the held-out examples that carry the label. It comes after
 everything is decided, and no choice depends on it.
+
+Where the items are words, a task of whole items stays one of `several` by itself, so that the same network, with an
+answer for each word, learns it from the mean of an item's words: its objective and its figure to choose by are then
+those that `several` has for one task (of a number, R2 is taken as 0 where it is below).
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from sterna.maths import blocks
 from sterna.maths.blocks import Block
 from sterna.outcomes import SharedTask, Sharing
 from sterna.plan import Route
-from sterna.records import Split, Table
+from sterna.records import Sealed, Split, Table
 from sterna.score import Scored
 
 ALONE = "alone"  # in the folder of a run: a folder for each task
@@ -43,14 +47,15 @@ def measured(at: Attempts, trials: Sequence[Trial], conclusion: Conclusion, aske
     routes = [route for name, route in named.items() if name == best or name in asked]
     found: dict[tuple[str, int], SharedTask] = {}
     for place, block in enumerate(blocks.blocks(at.loaded.table.classes)):
-        single, rows = _single(at, place, block)
+        single, rows = _single(at, block)
         done: dict[Route, list[Trial]] = {}
         for route in routes:
-            own = _own(route, block, len(at.encoders) > 1)
+            own = _own(route, single.loaded.table.task, len(at.encoders) > 1)
             if own not in done:
                 at.watch.say(f"{block.name} alone, by {own.name}")
-                done[own] = single.trials([own])
-            compared = _compared(at, [one for one in trials if one.route == route], done[own], rows, block)
+                done[own] = [_of_items(one, single.loaded.table, block) for one in single.trials([own])]
+            together = [one for one in trials if one.route == route]
+            compared = _compared(at, together, done[own], rows, block, blocks.lengths(at.loaded.table.labels))
             if compared is None:
                 at.warn(f"{block.name} alone was not measured by {own.name}, so nothing is said of sharing.")
             else:
@@ -76,7 +81,8 @@ def sentence(tasks: Sequence[SharedTask]) -> str:
         if mine:
             clauses.append(begin + _listed([_told(one) for one in mine]))
     lost = [one.task for one in tasks if one.verdict.answer == "hurts"]
-    advice = f" Fit {_listed(lost)} alone: --label {lost[0]}." if lost else ""
+    tags = any(one.task in lost and one.kind == blocks.TAG for one in tasks)  # which no --label names
+    advice = f" Fit {_listed(lost)} alone{'' if tags else f': --label {lost[0]}'}." if lost else ""
     return f"{SUBJECT} {_listed(clauses)} ({tasks[0].route}, each task against itself alone).{advice}"
 
 
@@ -91,13 +97,18 @@ def _listed(parts: Sequence[str]) -> str:
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
-def _single(at: Attempts, place: int, block: Block) -> tuple[Attempts, np.ndarray]:
+def _single(at: Attempts, block: Block) -> tuple[Attempts, np.ndarray]:
     """Where one task is learnt alone, on the same split; and which examples of all carry its label."""
     table, loaded = at.loaded.table, at.loaded
-    rows, labels = blocks.own(table.labels, place, block)
+    rows, labels = blocks.own(table.labels, block)
+    names, task = block.names, block.task
+    if table.labels.dtype == object and block.task != blocks.TAG:
+        names, task = table.classes[block.rows], TASK
+        labels = np.empty(len(rows), dtype=object)
+        labels[:] = [table.labels[row][:, block.columns] for row in rows.tolist()]
     own = replace(
         loaded,
-        table=Table(table.items, table.rows[rows], labels, block.names, block.task),
+        table=Table(table.items, table.rows[rows], labels, names, task),
         groups=loaded.groups[rows],
         parts=loaded.parts[rows],
         domains=loaded.domains[rows] if len(loaded.domains) else loaded.domains,
@@ -119,17 +130,33 @@ def _places(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _own(route: Route, block: Block, several: bool) -> Route:
+def _of_items(one: Trial, table: Table, block: Block) -> Trial:
+    """What a task of whole items gave alone, an answer for each; answers for words that they are all alike in, once."""
+    if table.task != TASK:
+        return one
+    counts, (alone,) = blocks.lengths(table.labels[one.rows]), blocks.blocks(table.classes)
+    labels = blocks.own(table.labels[one.rows], alone)[1]
+    test = blocks.picked(one.test, counts, np.arange(len(one.rows)), alone)
+    return replace(one, test=test, sealed=Sealed(labels))
+
+
+def _own(route: Route, task: str, several: bool) -> Route:
     """The route with the objective of one task in place of that of all."""
-    (loss,) = folder.resolve("losses", folder.load("tasks", block.task).loss)  # type: ignore[attr-defined]
+    (loss,) = folder.resolve("losses", folder.load("tasks", task).loss)  # type: ignore[attr-defined]
     others = tuple(one for one in route.losses if not getattr(one, "balances", False))
     name = " / ".join([*([route.encoder] if several else []), " + ".join(map(repr, (route.tune, *others)))])
     return replace(route, name=name, losses=(loss, *others))
 
 
 def _compared(
-    at: Attempts, together: Sequence[Trial], alone: Sequence[Trial], rows: np.ndarray, block: Block
+    at: Attempts,
+    together: Sequence[Trial],
+    alone: Sequence[Trial],
+    rows: np.ndarray,
+    block: Block,
+    counts: np.ndarray | None = None,
 ) -> SharedTask | None:
+    """The verdict on one task. `rows`: the examples that carry its label; `counts`: (n,) words of each of all."""
     task: Task = folder.task(block.task, block.names)
     pairs: list[Pair] = []
     kept: list[np.ndarray] = []
@@ -139,7 +166,8 @@ def _compared(
         if both is None or not len(single.sealed):
             continue
         examples = rows[single.rows]
-        answers = both.test[np.searchsorted(both.rows, examples), block.rows]
+        held = None if counts is None else counts[both.rows]
+        answers = blocks.picked(both.test, held, np.searchsorted(both.rows, examples), block)
         given = [
             score.measure(task, one, single.sealed, block.names, seed=single.seed) for one in (answers, single.test)
         ]

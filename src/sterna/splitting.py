@@ -208,7 +208,7 @@ def _written(label: Any, table: Table) -> str:
     """A label in words that stay the same while the data do."""
     if table.labels.dtype != object and table.labels.ndim == 1:
         return table.classes[label]
-    return " ".join(format(value, "g") for value in np.asarray(label).tolist())
+    return " ".join(format(value, "g") for value in np.ravel(label).tolist())
 
 
 def _followed(groups: np.ndarray, parts: np.ndarray) -> np.ndarray:

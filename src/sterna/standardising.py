@@ -1,6 +1,6 @@
 """Numbers that are learnt, in units of their own spread while a network learns them.
 
-When not to use: for classes, tags and labels of yes and no, which have no unit.
+When not to use: for classes, tags and labels of yes and no, which have no unit; beside numbers they stay as they are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def standardised(desk: Desk) -> tuple[Desk, Scale | None]:
     mean, spread = blocks.scale(own, rows) if task == "several" else (own.mean(axis=0), own.std(axis=0))
     spread = np.where(spread > 0, spread, 1.0)
     target, validation = (
-        replace(part, labels=(part.labels - mean) / spread) for part in (training.target, training.validation)
+        replace(part, labels=blocks.scaled(part.labels, mean, spread))
+        for part in (training.target, training.validation)
     )
     scale = Scale(blocks.by_row(mean, rows), blocks.by_row(spread, rows)) if task == "several" else Scale(mean, spread)
     teacher = teaching.scaled(desk.teacher, scale.mean, scale.spread)

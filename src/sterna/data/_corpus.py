@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -14,16 +13,18 @@ from typing import overload
 
 import numpy as np
 
-from sterna import checks, delimited, labelling, peeking
+from sterna import checks, columnwise, delimited, labelling, peeking
 from sterna.cells import Builder, Cells, gathered
-from sterna.data import _roles
+from sterna.data import _roles, _tagged
 from sterna.errors import DataError
 from sterna.records import Columns, Finding
 
 Progress = Callable[[int, int], None]
 
 _TEXT = ".txt"
-_BETWEEN = "\n"  # stands between the words of a sentence: no word holds it
+
+
+words_of, sentences = _tagged.words_of, _tagged.sentences
 
 
 class Names(Sequence[str]):
@@ -59,9 +60,10 @@ class Corpus:
 
     texts: tuple[Cells, ...]  # one column, or two for pairs; the words of a sentence stand on lines of one cell
     names: Sequence[str]
-    labels: tuple[Cells, ...] = ()  # by label column; for words one column, with a tag a line
+    labels: tuple[Cells, ...] = ()  # by label column; those of tags come first, with a tag a line
     called: tuple[str, ...] = ()  # the label columns
     words: bool = False
+    tagged: int = 0  # how many of the label columns hold tags of words
     parts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U10"))
     groups: Sequence[str | None] = ()
     domains: Sequence[str | None] = ()
@@ -86,35 +88,6 @@ def read(place: Path, columns: Columns, progress: Progress | None = None) -> Cor
         labelling.no_columns(str(place), "is a folder, whose class folders are the labels", columns)
         return class_folders(place, progress)
     return _files(_part_files(place, columns), columns, progress)
-
-
-def words_of(cell: str | None) -> list[str]:
-    """The words of a sentence, or their tags."""
-    return cell.split(_BETWEEN) if cell else []
-
-
-def sentences(place: Path, tagged: bool = True) -> tuple[Cells, Cells, tuple[Finding, ...]]:
-    """Words and tags of a file of one word and its tag a line, with blank lines between sentences.
-
-    The word is the first cell of a line and the tag the last. Raises `DataError` for a word without a tag if `tagged`.
-    """
-    raw = delimited.lines(place)
-    words, tags = Builder(), Builder()
-    sentence: list[list[str]] = []
-    for number, line in enumerate(chain(raw.columns["line"], (None,)), start=1):
-        if line is None or line.startswith("-DOCSTART-"):
-            if sentence:
-                words.add(_BETWEEN.join(cells[0] for cells in sentence))
-                tags.add(_BETWEEN.join(cells[-1] for cells in sentence))
-            sentence = []
-        elif not (line.startswith("# ") and not sentence and "\t" not in line):
-            cells = line.split("\t") if "\t" in line else line.split()
-            if tagged and len(cells) < 2:
-                raise DataError(
-                    f"line {number} of {place} has no tag after '{cells[0]}'; write a word, a tab and a tag."
-                )
-            sentence.append(cells)
-    return words.done(), tags.done(), raw.findings
 
 
 def class_folders(root: Path, progress: Progress | None = None, labelled: bool = True) -> Corpus:
@@ -197,8 +170,10 @@ def tables(sources: Sequence[tuple[Path, str]], columns: Columns, progress: Prog
 def _files(sources: Sequence[_Source], columns: Columns, progress: Progress | None) -> Corpus:
     if not peeking.is_tagged(sources[0].place):
         return tables([(one.place, one.part) for one in sources], columns, progress, True)
-    labelling.no_columns(str(sources[0].place), "is a file of words and their tags, without names of columns", columns)
-    read = [sentences(one.place) for one in sources]
+    tags = _tagged.columns_of(sources[0].place, columns)
+    said = replace(columns, label=()) if columnwise.asks(columns.task) else columns
+    labelling.no_columns(str(sources[0].place), "is a file of words and their tags, without names of columns", said)
+    read = [_tagged.sentences(one.place, tuple(tags.values())) for one in sources]
     counts = [len(words) for words, _, _ in read]
     which = np.repeat(np.arange(len(read)), counts)
     several = [one.place.name for one in sources] if len(read) > 1 else [""]
@@ -207,9 +182,10 @@ def _files(sources: Sequence[_Source], columns: Columns, progress: Progress | No
     return Corpus(
         (gathered(chain.from_iterable(words for words, _, _ in read)),),
         Names(several, which, np.concatenate([np.arange(1, count + 1) for count in counts]), "sentence"),
-        (gathered(chain.from_iterable(tags for _, tags, _ in read)),),
-        ("tag",),
+        tuple(gathered(chain.from_iterable(tags[place] for _, tags, _ in read)) for place in range(len(tags))),
+        tuple(tags),
         words=True,
+        tagged=len(tags),
         parts=np.array([one.part for one in sources], dtype="<U10")[which],
         findings=tuple(one for _, _, findings in read for one in findings),
     )
@@ -217,31 +193,11 @@ def _files(sources: Sequence[_Source], columns: Columns, progress: Progress | No
 
 def _listed_words(corpus: Corpus, columns: Columns) -> Corpus:
     """Sentences whose words and tags are JSON lists, as data sets in Parquet and JSON lines often have them."""
-    every = (*corpus.texts, *corpus.labels)
-    if len(every) != 2 or not all((cell or "[").startswith("[") for column in every for cell in column[:50]):
-        if columns.task == "tag":
-            raise DataError(
-                "the task tag needs a tag for each word, and these are whole texts; give a file of one word and its "
-                "tag a line, or columns that hold lists of words and lists of tags."
-            )
+    found = _tagged.listed(corpus.texts, corpus.labels, corpus.names, columns.task)
+    if found is None:
         return corpus
-    made = Builder(), Builder()
-    for place, row in enumerate(zip(*every, strict=True)):
-        lists = [_list(cell) for cell in row]
-        if len(lists[0]) != len(lists[1]):
-            raise DataError(
-                f"{corpus.names[place]} has {len(lists[0])} words and {len(lists[1])} tags; give each word one tag."
-            )
-        for builder, one in zip(made, lists, strict=True):
-            builder.add(_BETWEEN.join(one))
-    return replace(corpus, texts=(made[0].done(),), labels=(made[1].done(),), words=True)
-
-
-def _list(cell: str | None) -> list[str]:
-    try:
-        return [str(one).replace(_BETWEEN, " ").strip() or "_" for one in json.loads(cell or "[]")]
-    except (ValueError, TypeError) as error:
-        raise DataError(f'\'{cell}\' is not a list of words; write it as ["a", "b"].') from error
+    called = tuple(corpus.called[place] for place in found.order)
+    return replace(corpus, texts=(found.words,), labels=found.labels, called=called, words=True, tagged=found.tagged)
 
 
 def _parts(cells: Iterable[str | None], given: np.ndarray, origin: str) -> np.ndarray:

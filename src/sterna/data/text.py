@@ -2,7 +2,8 @@
 
 A table is CSV, TSV, JSON lines, Parquet or lines of label and text, packed with gzip or not; its text and label columns
 are found by name and content and said. Two text columns make pairs. A folder may hold train, validation and test files.
-One word and its tag a line (CoNLL), with blank lines between sentences, is for tagging.
+One word and its tag a line (CoNLL), with blank lines between sentences, is for tagging; with several tags a line, or
+lists of words and tags beside labels of whole sentences, for several tasks at once.
 
 Texts stay in memory as one block of bytes. Empty texts are set aside; copies, also those that differ in case or spaces
 alone, are found and kept together. When not to use: documents of many pages, of which an encoder reads the first.
@@ -117,7 +118,7 @@ def load(
         _some_to_learn(corpus.parts[rows], corpus.parts[rows[kept]], reference)
         rows, exact, alike = rows[kept], exact[kept], alike[kept]
         # What is left may lack a class, and is numbered anew.
-        labelled = replace(_labelled(corpus, rows, labelled.task), findings=labelled.findings)
+        labelled = replace(_labelled(corpus, rows, columns.task or labelled.task), findings=labelled.findings)
     items = TextItems(corpus.texts, corpus.names, corpus.words)
     table = Table(items, rows, labelled.labels, labelled.classes, labelled.task)
     parts, given = corpus.parts[rows], _given(corpus, rows)
@@ -180,7 +181,7 @@ def _of_file(place: Path, words: bool, said: Columns) -> _corpus.Corpus:
     if place.is_dir():
         return _spaced(_corpus.class_folders(place, labelled=False), words)
     if words and peeking.is_tagged(place):
-        cells = _corpus.sentences(place, tagged=False)[0]
+        cells = _corpus.sentences(place, ())[0]
         return _corpus.Corpus((cells,), _numbered(place.name, len(cells), "sentence"), words=True)
     head = delimited.head(place)
     known = any(dialects.plain(name) in dialects.USUAL["text"] for name in head.names)
@@ -230,9 +231,10 @@ def _labelled(corpus: _corpus.Corpus, rows: np.ndarray, wanted: str) -> labellin
     if not corpus.words:
         called = [corpus.names[row] for row in rows.tolist()]
         return columnwise.encode(columns, corpus.called, wanted, called)
-    if wanted not in ("", "tag"):
-        raise DataError(f"words with a tag each are for the task tag, got --task {wanted}; leave it out.")
-    return labelling.tags([_corpus.words_of(cell) for cell in columns[0]])
+    tagged = [[_corpus.words_of(cell) for cell in column] for column in columns[: corpus.tagged]]
+    counts = np.array([_word_count(corpus.texts[0][row] or "") for row in rows.tolist()], dtype=np.int64)
+    called = [corpus.names[row] for row in rows.tolist()]
+    return columnwise.of_words(columns[corpus.tagged :], corpus.called, tagged, counts, wanted, called)
 
 
 def _some_to_learn(before: np.ndarray, after: np.ndarray, origin: str) -> None:
@@ -293,7 +295,7 @@ def _label_findings(table: Table, parts: np.ndarray) -> Iterator[Finding]:
 
 
 def _copies(table: Table, exact: np.ndarray, alike: np.ndarray) -> list[Finding]:
-    noun = "sentence" if table.task == "tag" else "text"
+    noun = "sentence" if table.items.modality == "words" else "text"
     names = [table.items.name(row) for row in table.rows.tolist()]
     return checks.duplicates(exact, alike, _codes(table.labels, table.task), names, noun)
 
@@ -310,7 +312,7 @@ def _codes(labels: Labels, task: str) -> np.ndarray:
 
 def _long(table: Table) -> list[Finding]:
     lengths = table.items.lengths
-    if table.task == "tag" or lengths is None or not (lengths[table.rows] > LONG).any():
+    if table.items.modality == "words" or lengths is None or not (lengths[table.rows] > LONG).any():
         return []
     rows = table.rows[np.argsort(-lengths[table.rows], kind="stable")]
     names = tuple(table.items.name(row) for row in rows[lengths[rows] > LONG].tolist())

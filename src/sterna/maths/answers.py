@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sterna.errors import DataError, TrainingError
@@ -21,6 +23,13 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     logits = np.asarray(logits, dtype=np.float64)
     powers = np.exp(-np.abs(logits))  # at most 1, so nothing overflows
     return np.where(logits >= 0, 1, powers) / (1 + powers)
+
+
+def outside(tags: Sequence[str]) -> np.ndarray:
+    """(k,) what is answered for a word that was never looked at: a little more for «no entity» than for each tag."""
+    found = np.ones(len(tags))
+    found[tags.index("O") if "O" in tags else 0] += 1
+    return found / found.sum()  # type: ignore[no-any-return]
 
 
 def surprise(probabilities: np.ndarray) -> np.ndarray:

@@ -1,14 +1,21 @@
-"""Items that carry several labels at once: what was found, missed and invented, label by label."""
+"""Items that carry several labels at once: what was found, missed and invented, label by label.
+
+Of several tasks, each task of several labels by itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from sterna.maths.blocks import Block, blocks
 from sterna.report import numbers
 from sterna.report.material import Material
 from sterna.report.section import Section
 
 JOIN = " | "  # between the labels of an item in predictions.csv
+NONE = "[]"  # of several tasks, an item that carries none of the labels of one
 LABELS = 500
 
 
@@ -28,30 +35,53 @@ class Tally:
 
 
 def section(material: Material) -> Section | None:
-    """A table of the labels, the hardest first."""
-    if material.result.task != "multilabel":
+    """A table of the labels, the hardest first, of each task of several labels."""
+    every: list[Block | None] = [None] if material.result.task == "multilabel" else [*tasks(material, "multilabel")]
+    if not every:
         return None
     title = "Label by label"
-    found = tallied(material)
+    found = [_task(block.name if block else "", tally) for block in every if (tally := tallied(material, block))]
     if not found:
         return Section("several", title, missing="No labels are counted: this run has no predictions.csv.")
+    return Section("several", title, {"tasks": found})
+
+
+def tasks(material: Material, kind: str) -> list[Block]:
+    """Those of several tasks whose labels are of one kind."""
+    rows = material.result.data.get("classes") or () if material.result.task == "several" else ()
+    return [block for block in blocks(tuple(map(str, rows))) if block.task == kind]
+
+
+def columns(name: str) -> tuple[str, str]:
+    """The columns of predictions.csv that hold the truth and what was predicted; of one of several tasks by name."""
+    return (f"truth {name}", f"prediction {name}") if name else ("truth", "prediction")
+
+
+def _task(name: str, found: Mapping[str, Tally]) -> dict[str, Any]:
+    """What is shown of one task; `name` is "" where it is the only one."""
     order = sorted(found.items(), key=lambda one: (one[1].f1, one[0]))
-    values = {
+    return {
+        "name": name,
         "told": _told(order),
-        "rows": [row(name, one) for name, one in order[:LABELS]],
+        "rows": [row(label, one) for label, one in order[:LABELS]],
         "left_out": max(0, len(order) - LABELS),
     }
-    return Section("several", title, values)
 
 
-def tallied(material: Material) -> dict[str, Tally]:
-    """The tally of each label over the held-out items of the first seed, in the order of the labels."""
+def tallied(material: Material, block: Block | None = None) -> dict[str, Tally]:
+    """The tally of each label over the held-out items of the first seed, in the order of the labels.
+
+    `block`: one of several tasks; items that are not labelled for it are left out.
+    """
+    keys = columns(block.name if block else "")
     found: dict[str, Tally] = {}
     for line in material.lines:
-        if not {"truth", "prediction"} <= line.keys():
+        if not set(keys) <= line.keys():
             return {}
-        found = found or {name: Tally() for name in list(line)[3:]}
-        true, guess = (set(line[key].split(JOIN)) for key in ("truth", "prediction"))
+        if block and (not line[keys[0]] or line.get("place", "0") != "0"):
+            continue
+        found = found or {name: Tally() for name in (block.classes if block else list(line)[3:])}
+        true, guess = (set() if block and line[key] == NONE else set(line[key].split(JOIN)) for key in keys)
         for name, one in found.items():
             one.both += name in true and name in guess
             one.missed += name in true and name not in guess

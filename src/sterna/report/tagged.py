@@ -1,5 +1,7 @@
 """Tags of words: what was found, missed and invented, type by type, and the sentences with the most mistakes.
 
+Of several tasks, each task of tags by itself.
+
 Paper: Tjong Kim Sang and De Meulder 2003, "Introduction to the CoNLL-2003 Shared Task" (CoNLL), for the rule by which
 an entity counts: its first word, its last word and its type must all be right.
 """
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from sterna.report import numbers
+from sterna.report import numbers, several
 from sterna.report.material import Material
 from sterna.report.section import Section
 from sterna.report.several import Tally, row
@@ -37,37 +39,49 @@ class Sentence:
 
 
 def section(material: Material) -> Section | None:
-    """A table of the types, and the sentences with the most wrong words."""
-    if material.result.task != "tag":
+    """A table of the types, and the sentences with the most wrong words, of each task of tags."""
+    names = [""] if material.result.task == "tag" else [one.name for one in several.tasks(material, "tag")]
+    if not names:
         return None
     title = "Type by type"
-    read = sentences(material)
-    if not read:
+    found = [_task(name, read) for name in names if (read := sentences(material, name))]
+    if not found:
         return Section("tagged", title, missing="No tags are counted: this run has no predictions.csv.")
+    return Section("tagged", title, {"tasks": found})
+
+
+def _task(name: str, read: Sequence[Sentence]) -> dict[str, Any]:
+    """What is shown of one task; `name` is "" where it is the only one."""
     entities = any(tag[:2] in ("B-", "I-") for one in read for tag in one.truth)
     found = counted(read, entities)
     order = sorted(found.items(), key=lambda one: (one[1].f1, one[0]))
     worst = sorted((one for one in read if one.wrong), key=lambda one: -one.wrong)[:SHOWN]
-    values = {
+    return {
+        "name": name,
         "what": "entity" if entities else "tag",
         "told": _told(order, "entity" if entities else "tag"),
         "rows": [row(name, one) for name, one in order],
         "sentences": [{"item": numbers.short(one.item), "wrong": one.wrong, "words": _words(one)} for one in worst],
     }
-    return Section("tagged", title, values)
 
 
-def sentences(material: Material) -> list[Sentence]:
-    """The held-out items with their words and tags, from predictions.csv, which has a line for each word."""
+def sentences(material: Material, name: str = "") -> list[Sentence]:
+    """The held-out items with their words and tags, from predictions.csv, which has a line for each word.
+
+    `name`: of one of several tasks; items that are not tagged for it are left out.
+    """
+    truth, prediction = several.columns(name)
     found: list[Sentence] = []
     for line in material.lines:
-        if not {"truth", "prediction", "place"} <= line.keys():
+        if not {truth, prediction, "place"} <= line.keys():
             return []
+        if name and not line[truth]:
+            continue
         if not found or line["place"] == "0" or line["item"] != found[-1].item:
             found.append(Sentence(line["item"]))
         found[-1].words.append(line.get("word") or "·")
-        found[-1].truth.append(line["truth"])
-        found[-1].prediction.append(line["prediction"])
+        found[-1].truth.append(line[truth])
+        found[-1].prediction.append(line[prediction])
     return found
 
 

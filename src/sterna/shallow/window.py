@@ -8,7 +8,8 @@ word in lower case and its shape (Xxxx for Berlin, d for 7); of the word itself,
 four letters, and whether it begins the item. Each feature falls by its hash on one of 2^18 places (Weinberger et al.
 2009, arXiv 0902.2206, without signs). The penalty C has the smallest log loss on the words of the validation part.
 
-Each word is answered by itself: a tag knows nothing of the tag before it.
+Each word is answered by itself: a tag knows nothing of the tag before it. With several tasks at once, what is said of
+whole items beside the tags is answered by `tfidf`, on the words with spaces between.
 
 When not to use: where words far away decide, or where the words of new items were hardly seen in training.
 """
@@ -46,7 +47,8 @@ class Window:
 
     takes: ClassVar[str] = "words"
     pretrained: ClassVar[bool] = False
-    tasks: ClassVar[tuple[str, ...]] = ("tag",)
+    tasks: ClassVar[tuple[str, ...]] = ("tag", "several")
+    beside: ClassVar[str] = "tfidf"  # the method of `shallow/` for whole items, where several tasks have both
 
     def fit(self, given: Given) -> Pipeline:
         """A fitted pipeline from items of words to probabilities of all their words, one after another.
