@@ -63,7 +63,7 @@ def _pool(name: str, part: int, data: Path) -> Texts:
     """What is learnt from (0) or tested on (1). Of films in five grades SST-2 leaves the middle one out, as ever."""
     if name == "IMDB":
         file = data / "imdb" / f"imdb_{('train', 'test')[part]}_2500_per_class.tsv.gz"
-        rows = [line.split("\t") for line in gzip.decompress(file.read_bytes()).decode().splitlines()[1:]]
+        rows = [line.split("\t") for line in gzip.decompress(file.read_bytes()).decode().strip().split("\n")[1:]]
         return [(" ".join(row[3].split()[:OPENING]), int(row[0])) for row in rows]
     found = lines(data / "sentences" / FILES["SST-5" if name == "SST-2" else name][part])
     return found if name != "SST-2" else [(text, int(grade > 2)) for text, grade in found if grade != 2]

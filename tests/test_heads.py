@@ -196,10 +196,3 @@ def test_without_a_validation_part_training_examples_choose_each_judged_without_
             squares[place] += ((model.predict((features[judge] - centre) / scale) - values[judge]) ** 2).sum()
     assert found.penalties == (heads.RIDGE[int(squares.argmin())],)
     assert found.loss == pytest.approx(squares.min() / values.size, rel=1e-4)
-
-
-def test_words_that_stand_side_by_side_are_left_out_together():
-    runs = heads._runs(12)
-    assert [judge.tolist() for _, judge in runs] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], [10, 11]]
-    assert all(sorted([*learn, *judge]) == list(range(12)) for learn, judge in runs)
-    assert heads._runs(1) == []

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sterna import files, footing, pace, rungs
+from sterna import files, footing, pace
 from sterna.attempts import Attempts
 from sterna.conclusion import Trial
 from sterna.errors import SpecError
@@ -160,13 +160,11 @@ class Climb:
         task, classes = self.attempts.task, self.attempts.loaded.table.classes
         name = task.primary(classes)
         judged = [task.judge(one.validation, one.validation_labels, classes) for one in tried]
+        keys = [(one[name], -one["loss"]) for one in judged]
+        key = float(np.mean([one for one, _ in keys])), float(np.mean([one for _, one in keys]))
         route, lost = tried[0].route, any(one.given_up for one in tried)
-        reached = float(np.mean([one[name] for one in judged]))
-        few = rungs.ahead(route.gain, len(tried[0].validation_labels))
-        keys = [(one[name] + few, -one["loss"]) for one in judged]
-        key = reached + few, float(np.mean([one for _, one in keys]))
         self.attempts.watch.say(
-            f"{route.name}: validation {name.replace('_', ' ')} {100 * reached:.1f} %{' so far' if lost else ''}, "
+            f"{route.name}: validation {name.replace('_', ' ')} {100 * key[0]:.1f} %{' so far' if lost else ''}, "
             f"{_spoken(took)}; {_spoken(max(0.0, self._left))} left."
         )
         if lost:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sterna import breakdown, crossing, rungs, score, semi_supervised, verdict
+from sterna import breakdown, crossing, score, semi_supervised, verdict
 from sterna.contracts import Task
 from sterna.outcomes import Outcome, Verdict
 from sterna.plan import Route
@@ -47,7 +47,7 @@ class Conclusion:
     verdict: Verdict  # the best transfer route against the best floor; see `_strongest`
     others: tuple[Verdict, ...]  # the same route against every other floor
     choosing: Verdict | None = None  # chosen examples of the source, or unlabelled ones, against doing without
-    notes: tuple[str, ...] = ()  # sentences: which classes or domains lose, and what decided beside validation
+    hidden: str = ""  # which classes or domains lose, in a sentence; "" where none is seen to
 
 
 def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: tuple[str, ...]) -> Conclusion:
@@ -68,7 +68,7 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
     )
     chosen = _validation(trials, task, classes)
     floors = {one.route.name for one in trials if one.route.floor}
-    standing = ordered(_standing(trials, chosen, claim.figure), claim.figure)
+    standing = ordered(_standing(trials, chosen), claim.figure)
     best, transfer, floor = verdict.decide_shipping(standing, floors, claim.figure)
     if not any(len(one.sealed) for one in trials):
         return _unmeasured(trials, chosen, (best, transfer, floor), claim)
@@ -102,9 +102,7 @@ def conclude(trials: Sequence[Trial], settings: Settings, task: Task, classes: t
         if twins
         else None
     )
-    notes = breakdown.sentence(parts, transfer), _leaning(trials, chosen, best, claim.figure)
-    others = tuple(compared.values())
-    return Conclusion(outcomes, shipped, said, others, choosing, tuple(note for note in notes if note))
+    return Conclusion(outcomes, shipped, said, tuple(compared.values()), choosing, breakdown.sentence(parts, transfer))
 
 
 def ordered(judged: Mapping[str, Mapping[str, float]], figure: str) -> dict[str, Mapping[str, float]]:
@@ -181,7 +179,7 @@ def _parts(
 
 def losing(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> Route | None:
     """The best transfer route where a floor is better on the validation part, else None; nothing held out is read."""
-    judged = _standing(trials, _validation(trials, task, classes), task.primary(classes))
+    judged = _standing(trials, _validation(trials, task, classes))
     floors = {one.route.name for one in trials if one.route.floor}
     best, transfer, _ = verdict.decide_shipping(judged, floors, task.primary(classes))
     return next(one.route for one in trials if one.route.name == transfer) if best in floors else None
@@ -225,36 +223,10 @@ def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -
     return {name: {key: float(np.mean([m[key] for m in many])) for key in many[0]} for name, many in found.items()}
 
 
-def _standing(
-    trials: Sequence[Trial], judged: Mapping[str, Mapping[str, float]], figure: str
-) -> dict[str, Mapping[str, float]]:
-    """The figures by which routes are chosen: few examples lean towards what such routes gain elsewhere.
-
-    Without routes that were given up at any seed: what they were judged on is another part, maybe an easier one.
-    """
+def _standing(trials: Sequence[Trial], judged: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Without routes that were given up at any seed: what they were judged on is another part, maybe an easier one."""
     lost = {one.route.name for one in trials if one.given_up}
-    ahead = {one.route.name: rungs.ahead(one.route.gain, len(one.validation_labels)) for one in trials}
-    return {
-        name: {**figures, figure: figures[figure] + ahead[name]} if figure in figures else figures
-        for name, figures in judged.items()
-        if name not in lost
-    }
-
-
-def _leaning(trials: Sequence[Trial], judged: Mapping[str, Mapping[str, float]], best: str, figure: str) -> str:
-    """Why a route ships that another was better than on the validation part; "" where none was."""
-    lost = {one.route.name for one in trials if one.given_up}
-    bare = {name: one[figure] for name, one in judged.items() if name not in lost and figure in one}
-    first = max(bare, key=lambda name: bare[name], default=best)
-    if best not in bare or bare[first] <= bare[best]:
-        return ""
-    n = len(trials[0].validation_labels)
-    name = verdict.in_words(figure)
-    return (
-        f"{best} was chosen, though {first} was better on the {n} validation examples ({name} {100 * bare[first]:.1f} "
-        f"against {100 * bare[best]:.1f} %): with so few, what each way gains on other data sets counts as "
-        f"{rungs.EXAMPLES} examples."
-    )
+    return {name: figures for name, figures in judged.items() if name not in lost}
 
 
 def _ranked(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:

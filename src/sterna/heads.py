@@ -23,7 +23,7 @@ from sterna import sequences
 from sterna.contracts import Feed, Linear
 from sterna.maths import blocks, logistic
 from sterna.maths.blocks import Block
-from sterna.maths.folds import FOLDS, folds
+from sterna.maths.folds import folds
 from sterna.records import Labels
 
 CHUNK = 1024  # rows read at a time
@@ -136,17 +136,10 @@ class _Problem:
         """Training positions, of all views, and positions to judge on, of the clean one."""
         views = len(self.training.epochs)
         count = len(self.labels) // views
-        if self.training.kept is None or len(self.known) >= FEW or (len(self.known) and not self.left_out):
+        if not self.left_out or self.training.kept is None or len(self.known) >= FEW:
             return []
-        labels, weights = self.labels[:count], self.weights[:count]
-        divided = folds(labels, weights, task, self.seed) if self.left_out else _runs(count)
+        divided = folds(self.labels[:count], self.weights[:count], task, self.seed)
         return [(np.concatenate([learn + count * view for view in range(views)]), judge) for learn, judge in divided]
-
-
-def _runs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs as of `folds`; the words of an item stand side by side, so runs of words are left out together."""
-    runs = np.array_split(np.arange(count), FOLDS)
-    return [(np.setdiff1d(np.arange(count), run), run) for run in runs if 0 < len(run) < count]
 
 
 def solve(

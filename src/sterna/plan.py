@@ -41,7 +41,6 @@ class Route:
     floor: bool = False
     select: Selection | None = None  # which examples of the source it learns from; None: all
     sourceless: bool = False  # whether it learns from the known examples of the target alone
-    gain: float = 0.0  # what such routes gained over a probe on other data sets; see `rungs`
 
     @property
     def shallow(self) -> bool:
@@ -160,11 +159,7 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
             f"tune must name at least one route that transfers, got {', '.join(map(repr, asked))}; add one, such as "
             "--tune probe."
         )
-    return (*(_expected(one, subject) for one in found), *floors)
-
-
-def _expected(route: Route, subject: Subject) -> Route:
-    return replace(route, gain=rungs.gain(route.tune, subject.modality, subject.task))
+    return (*found, *floors)
 
 
 def climbs(words: Words) -> bool:
@@ -182,7 +177,6 @@ def mitigations(chosen: Sequence[Route], losing: Route, subject: Subject) -> tup
     if subject.helped and subject.task == "classify" and losing.select is None:
         found += _twins([losing], Selection(0.5))
     there = [replace(one, name="") for one in chosen]
-    found = [_expected(one, subject) for one in found]
     return tuple(one for one in found if replace(one, name="") not in there)
 
 

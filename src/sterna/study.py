@@ -175,8 +175,8 @@ class Study:
             at.warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
             trials += tried(gentler)
         conclusion = conclude(trials, at.settings, at.task, at.loaded.table.classes)
-        for note in conclusion.notes:
-            at.warn(note)
+        if conclusion.hidden:
+            at.warn(conclusion.hidden)
         return self._ship(conclusion, trials, self._curve(conclusion, trials))
 
     def _curve(self, conclusion: Conclusion, trials: list[Trial]) -> tuple[CurvePoint, ...]:
