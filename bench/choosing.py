@@ -58,7 +58,7 @@ def weight(cells: Cells, without: str = "") -> float:
         if _kin(name) != _kin(without):
             judged, rungs = one["validation"], one["rungs"]
             for rung in set(judged) & set(rungs) - {BASE, *FLOORS}:
-                said, true = (100 * (some[rung] - some[BASE]) for some in (judged, rungs))
+                said, true = 100 * (judged[rung][0] - judged[BASE][0]), 100 * (rungs[rung] - rungs[BASE])
                 errors.append(_examples(one) * (said - true) ** 2)
     spreads = [
         statistics.variance(each) for rung, each in gains(cells, without).items() if rung != BASE and len(each) > 1
@@ -67,9 +67,10 @@ def weight(cells: Cells, without: str = "") -> float:
 
 
 def chosen(one: Mapping[str, Any], known: Mapping[str, float], examples: float) -> str:
-    """The rung of a cell that its validation figures choose, with gains worth some examples."""
+    """The rung of a cell that its validation figures choose, with gains worth some examples; ties by loss."""
     judged = {rung: value for rung, value in one["validation"].items() if rung not in FLOORS}
-    return max(judged, key=lambda rung: 100 * judged[rung] + examples / _examples(one) * known.get(rung, 0.0))
+    share = examples / _examples(one)
+    return max(judged, key=lambda rung: (100 * judged[rung][0] + share * known.get(rung, 0.0), -judged[rung][1]))
 
 
 def costs(cells: Cells, how: str) -> list[float]:

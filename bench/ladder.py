@@ -134,7 +134,9 @@ def cell(name: str, size: int, seed: int, options: argparse.Namespace) -> dict[s
     )
     took = time.perf_counter() - begin
     reached = {one.name: one.metrics["accuracy"].value for one in found.routes}
-    judged = {one.name: one.validation["accuracy"] for one in found.routes if not one.given_up}
+    judged = {
+        one.name: (one.validation["accuracy"], one.validation["loss"]) for one in found.routes if not one.given_up
+    }
     transfers = {one.name: one.tune for one in found.routes if not one.floor}
     best = max(transfers, key=lambda one: reached[one])
     begin = time.perf_counter()
