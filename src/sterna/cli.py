@@ -247,7 +247,7 @@ def predict(
     found.save(output)
     for name in found.unreadable:
         err.print(f"left out, cannot be read: {escape(name)}")
-    out.print(f"{len(found.names)} items predicted; see {escape(str(output))}")
+    out.print(f"{len(found.names)} {'words' if found.words else 'items'} predicted; see {escape(str(output))}")
 
 
 @app.command()
