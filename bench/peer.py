@@ -139,12 +139,6 @@ def trainer(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[s
         kind = transformers.AutoModelForSequenceClassification
         return tokenizer, kind.from_pretrained(options.weights, num_labels=len(names))
 
-    class Stop(transformers.TrainerCallback):
-        """At the limit, at the end of a step."""
-
-        def on_step_end(self, arguments, state, control, **others):
-            control.should_training_stop |= time.perf_counter() - begun[0] > options.budget
-
     def work() -> list[str]:
         begun.append(time.perf_counter())
         transformers.set_seed(options.seed)
@@ -158,8 +152,9 @@ def trainer(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[s
                 output_dir=folder, num_train_epochs=20, report_to="none", save_strategy="no", disable_tqdm=True,
                 seed=options.seed, use_cpu=True, logging_strategy="no",
             )  # fmt: skip
+            stop = _stop(begun, options.budget)
             made = transformers.Trainer(
-                network, asked, train_dataset=parts[0], processing_class=tokenizer, callbacks=[Stop()]
+                network, asked, train_dataset=parts[0], processing_class=tokenizer, callbacks=[stop]
             )
             made.train()
             found = made.predict(parts[1]).predictions
@@ -170,21 +165,25 @@ def trainer(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[s
     return [label for _, label in test], work
 
 
+def _stop(begun: list[float], budget: float) -> Any:
+    """What ends training at the limit, at the end of a step."""
+    import transformers
+
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, arguments, state, control, **others):
+            control.should_training_stop |= time.perf_counter() - begun[0] > budget
+
+    return Stop()
+
+
 def setfit(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[str]]]:
     """SetFit as it comes: pairs oversampled, batches of 16, one epoch, rate 2e-5, then logistic regression."""
     import torch
-    import transformers
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     torch.set_num_threads(1)
     train, test = rows(options.data, "train"), rows(options.data, "test")
-
-    class Stop(transformers.TrainerCallback):
-        """At the limit, at the end of a step."""
-
-        def on_step_end(self, arguments, state, control, **others):
-            control.should_training_stop |= time.perf_counter() - begun[0] > options.budget
 
     def work() -> list[str]:
         begun.append(time.perf_counter())
@@ -195,7 +194,7 @@ def setfit(options: argparse.Namespace) -> tuple[list[str], Callable[[], list[st
             )
             model = SetFitModel.from_pretrained(str(options.weights))
             given = Dataset.from_dict({"text": texts, "label": labels})
-            Trainer(model, asked, train_dataset=given, callbacks=[Stop()]).train()
+            Trainer(model, asked, train_dataset=given, callbacks=[_stop(begun, options.budget)]).train()
             return list(map(str, model.predict([text for text, _ in test], as_numpy=True)))
 
     begun: list[float] = []

@@ -7,9 +7,10 @@ their own making, layers inside torch's attention, and weights that two layers s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -23,6 +24,8 @@ SHOWN = 6  # ends of names in a message
 RESCALED = ("key", "value", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv", "c_attn", "Wqkv", "query_key_value")
 FEEDFORWARD = ("output.dense", "fc2", "lin2", "mlp.c_proj", "mlp.Wo", "down_proj", "output_dense", "wo")
 INNER = ("attention.output.dense",)  # ends like a feed-forward layer, and is none
+
+Held = TypeVar("Held", bound=Sized)  # what was put into a network: parts, some or none
 
 
 @dataclass
@@ -45,6 +48,19 @@ def named(network: Network) -> dict[str, nn.Module]:
     found = {id(part): (path, part) for path, part in network.named_modules()}
     found |= {id(part): (path, part) for path, part in library(network).named_modules()}
     return dict(found.values())
+
+
+@contextmanager
+def without(
+    network: Network, held: Held, drop: Callable[[Network], None], hold: Callable[[Network, Held], None]
+) -> Iterator[None]:
+    """Inside, a network does not hold what it held."""
+    drop(network)
+    try:
+        yield
+    finally:
+        if held:
+            hold(network, held)
 
 
 def fitting(network: Network, cut: int, kinds: tuple[type[nn.Module], ...]) -> dict[str, nn.Module]:

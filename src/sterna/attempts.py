@@ -200,10 +200,10 @@ class Attempts:
     def _fold(
         self, made: Desk, both: np.ndarray, number: int, fold: tuple[np.ndarray, np.ndarray]
     ) -> tuple[Desk, np.ndarray]:
-        """The desk of one fold, and what it judges."""
+        """The desk of one fold, which does not hold what is judged, and the positions that are."""
         table, (learnt, judged) = self.loaded.table, fold
         target = table.take(both[learnt])
-        training = replace(made.training, target=target, validation=table.take(both[judged]))
+        training = replace(made.training, target=target, validation=table.take(both[:0]))
         place = made.place.with_name(f"fold{number}.pt") if made.place else None
         return replace(made, training=training, weights=desk.ones(target), whole=None, place=place), judged
 

@@ -8,8 +8,8 @@ are those of the tokens alone, so every text is as long as it was, and stages, s
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -137,16 +137,9 @@ def put(network: Network, tensors: Mapping[str, Tensor]) -> None:
     _hold(network, {path: Prefix(*(tensors[f"{path}.{name}"].clone() for name in ("key", "value"))) for path in paths})
 
 
-@contextmanager
-def without(network: Network) -> Iterator[None]:
+def without(network: Network) -> AbstractContextManager[None]:
     """Inside, a network is what its library knows: no attention holds anything."""
-    held = _held(network)
-    _drop(network)
-    try:
-        yield
-    finally:
-        if held:
-            _hold(network, held)
+    return adaptable.without(network, _held(network), _drop, _hold)
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ layers hold vectors of their own if so asked. All this happens in hooks, as in `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -131,16 +131,9 @@ def put(network: Network, tensors: Mapping[str, Tensor]) -> None:
     _hold(network, [Vectors(tensors[f"prompt.{place}"].clone()) for place in range(len(tensors))])
 
 
-@contextmanager
-def without(network: Network) -> Iterator[None]:
+def without(network: Network) -> AbstractContextManager[None]:
     """Inside, a network is what its library knows: no layer holds anything."""
-    held = _held(network)
-    _drop(network)
-    try:
-        yield
-    finally:
-        if held:
-            _hold(network, held)
+    return adaptable.without(network, _held(network), _drop, _hold)
 
 
 def _hold(network: Network, parts: Sequence[Vectors]) -> None:

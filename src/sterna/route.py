@@ -108,14 +108,13 @@ def _by_folds(route: Route, desk: Desk) -> tuple[list[_Made], np.ndarray, np.nda
 
     A fit is not shown what it is judged on, so nothing that it chooses, such as a penalty, flatters it.
     """
+    assert desk.whole is not None
+    whole, _ = desk.whole
     parts: list[_Made] = []
     answers = places = np.zeros(0, dtype=np.int64)
     for fold, judged in desk.folds:
-        ready = _ready(route, fold)
-        table = ready.training.validation
-        alone = replace(ready.training, validation=table.take(np.zeros(0, dtype=np.int64)))
-        parts.append(_made(route, replace(ready, training=alone, blind=True), ()))
-        found = parts[-1].answer(table)
+        parts.append(_made(route, replace(_ready(route, fold), blind=True), ()))
+        found = parts[-1].answer(whole.take(judged))
         answers = np.concatenate([answers, found]) if len(answers) else found
         places = np.concatenate([places, judged])
         if len(parts) < len(desk.folds) and _behind(desk, answers, places):
