@@ -106,7 +106,7 @@ def stored(views=2, mix=None):
     return StoredFeed(
         Kept(0),
         [Kept(number + 1) for number in range(views)],
-        Table(None, rows, rows % 3, ("a", "b", "c")),
+        Table(Numbers(), rows, rows % 3, ("a", "b", "c")),
         np.ones(3, dtype=np.float32),
         Augment(mix=mix),
     )
@@ -136,7 +136,7 @@ def test_sealed_labels_are_not_asked_for():
     feed = StoredFeed(
         Kept(0),
         [],
-        Table(None, np.array([1]), np.zeros(0, dtype=np.int64), ("a", "b")),
+        Table(Numbers(), np.array([1]), np.zeros(0, dtype=np.int64), ("a", "b")),
         np.ones(1, dtype=np.float32),
         Augment(),
     )
@@ -148,6 +148,7 @@ def test_tags_come_padded_with_a_mask():
     labels[:] = [np.array([2]), np.array([0, 1, 2]), np.array([1, 0])]
 
     class Items:
+        modality = "words"
         lengths = np.array([1, 3, 2])
 
     table = Table(Items(), np.arange(3), labels, ("a", "b", "c"), "tag")
@@ -158,6 +159,7 @@ def test_tags_come_padded_with_a_mask():
 
 def test_the_words_of_sealed_tags_are_known_but_not_their_tags():
     class Items:
+        modality = "words"
         lengths = np.array([1, 3, 2])
 
     table = Table(Items(), np.arange(3), np.zeros(0, dtype=np.int64), ("a", "b"), "tag")

@@ -96,7 +96,7 @@ def raw(route: Route, desk: Desk) -> Estimated:
     """An estimator of raw items; of several tasks one for each."""
     task, count = desk.training.target.task, len(desk.training.classes)
     whole = given(desk, items)
-    words = desk.training.target.items.modality == "words"
+    words = desk.training.target.by_word
     model = _per_task(route.tune, whole, words) if task == "several" else route.tune.fit(whole)
 
     def answer(table: Table) -> np.ndarray:

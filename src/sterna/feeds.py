@@ -220,8 +220,7 @@ def _rows(found: Tensor, ragged: bool) -> Iterator[Tensor]:
 
 def word_counts(table: Table) -> np.ndarray | None:
     """(n,) words of each item, where each word has an answer of its own."""
-    by_word = table.task == "tag" or (table.task == "several" and table.items.modality == "words")
-    if not by_word or table.items.lengths is None:
+    if not table.by_word or table.items.lengths is None:
         return None
     found: np.ndarray = table.items.lengths[table.rows]
     return found

@@ -66,7 +66,7 @@ def opened(encoder: Encoder, table: Table) -> Encoder:
 
     Raises `EncoderError` for one that has none for words.
     """
-    if table.items.modality != "words":
+    if not table.by_word:
         return encoder.pairs() if encoder.pairs and getattr(table.items, "paired", False) else encoder
     if encoder.words is None:
         raise EncoderError(

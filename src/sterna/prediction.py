@@ -77,9 +77,8 @@ def predict(
     task = folder.task(fitted.task, fitted.classes)
     by_word = found.modality == "words"
     each = [descent.of_words(task, logits) if by_word else task.answers(logits) for logits in answers]
-    counts = [len(one) if by_word else 1 for one in each]
-    words = _words(found, counts) if by_word else ()
-    return Predictions(_names(found, counts), fitted.classes, np.concatenate(each), unreadable, fitted.task, words)
+    names, words = _named(found, [len(one) for one in each])
+    return Predictions(names, fitted.classes, np.concatenate(each), unreadable, fitted.task, words)
 
 
 def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
@@ -90,10 +89,8 @@ def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:
     raw = _read(found, config.get("encoder"), show)
     answers = estimators.answers(estimators.load(place / ESTIMATOR), raw, task, len(classes))
     show(len(found), len(found))
-    by_word = found.modality == "words"
-    counts = [len(one) if by_word else 1 for one in raw]
-    words = _words(found, counts) if by_word else ()
-    return Predictions(_names(found, counts), classes, answers, unreadable, task, words)
+    names, words = _named(found, [len(one) if found.modality == "words" else 1 for one in raw])
+    return Predictions(names, classes, answers, unreadable, task, words)
 
 
 def _read(items: Items, encoder: Mapping[str, Any] | None, show: Show) -> Any:
@@ -144,10 +141,12 @@ def _answers(fitted: Fitted, items: Items, show: Show) -> list[np.ndarray]:
     return [found[place] for place in back]
 
 
-def _names(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
-    return tuple(items.name(row) for row, count in enumerate(counts) for _ in range(count))
+def _named(items: Items, counts: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The item of each answer, and its word where words are answered for; those beyond what the network takes are not.
 
-
-def _words(items: Items, counts: Sequence[int]) -> tuple[str, ...]:
-    """The words that are answered for; those beyond what the network takes are not."""
-    return tuple(word for row, count in enumerate(counts) for word in items.read(row, 0)[:count])
+    `counts`: answers of each item.
+    """
+    names = tuple(items.name(row) for row, count in enumerate(counts) for _ in range(count))
+    if items.modality != "words":
+        return names, ()
+    return names, tuple(word for row, count in enumerate(counts) for word in items.read(row, 0)[:count])

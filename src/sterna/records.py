@@ -104,6 +104,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def by_word(self) -> bool:
+        """Whether each word of an item has an answer of its own."""
+        return self.items.modality == "words"
+
     def take(self, positions: np.ndarray) -> Table:
         """The sub-selection at `positions` of this table (not of `items`)."""
         labels = self.labels[positions] if len(self.labels) else self.labels

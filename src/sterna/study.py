@@ -225,7 +225,7 @@ class Study:
         else:
             shipping.ship(at.fitted(chosen.route, chosen.seed), held, at.place, result)
         names = [table.items.name(int(row)) for row in held.rows]
-        words = [one for row in held.rows for one in table.items.read(int(row), 0)] if _by_word(table) else ()
+        words = [one for row in held.rows for one in table.items.read(int(row), 0)] if table.by_word else ()
         lines = score.held_out_rows(at.task, names, table.classes, chosen.test, chosen.sealed, words)
         shipping.write_predictions(at.place, lines)
         result.save()
@@ -297,18 +297,13 @@ def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, climbing:
     used: then there is one part.
     """
     table = loaded.table
-    if related is not None or loaded.crossed or _by_word(table) or "validation" in loaded.parts:
+    if related is not None or loaded.crossed or table.by_word or "validation" in loaded.parts:
         return 1
     given = "test" in loaded.parts
     few = int((loaded.parts != "test").sum() * (1 if given else 1 - settings.test))
     if settings.shots and table.task == "classify":
         few = settings.shots * len(table.classes)
     return settings.folds or (FOLDS if climbing and few <= FEW else 1)
-
-
-def _by_word(table: Table) -> bool:
-    """Whether each word has an answer of its own."""
-    return table.items.modality == "words"
 
 
 def _called(data: Path) -> str:

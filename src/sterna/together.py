@@ -104,7 +104,7 @@ def called(origin: str) -> str:
 
 def _as_words(sets: Sequence[Loaded]) -> tuple[list[Loaded], list[Finding]]:
     """The data sets with texts as words where others hold words, and what is said of it."""
-    if not any(one.table.items.modality == WORDS for one in sets):
+    if not any(one.table.by_word for one in sets):
         return list(sets), []
     found, said = [], []
     for one in sets:
@@ -154,7 +154,7 @@ def _labels(tables: Sequence[Table], names: Sequence[str]) -> tuple[tuple[str, .
     if twice is not None:
         raise DataError(f"two tasks are called '{twice}'; rename a column of labels or a file.")
     widths = [blocks(head)[-1].columns.stop for head in heads]
-    lay = _laid_on_words if tables[0].items.modality == WORDS else _laid
+    lay = _laid_on_words if tables[0].by_word else _laid
     return tuple(row for head in heads for row in head), lay(tables, widths)
 
 

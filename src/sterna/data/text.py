@@ -295,7 +295,7 @@ def _label_findings(table: Table, parts: np.ndarray) -> Iterator[Finding]:
 
 
 def _copies(table: Table, exact: np.ndarray, alike: np.ndarray) -> list[Finding]:
-    noun = "sentence" if table.items.modality == "words" else "text"
+    noun = "sentence" if table.by_word else "text"
     names = [table.items.name(row) for row in table.rows.tolist()]
     return checks.duplicates(exact, alike, _codes(table.labels, table.task), names, noun)
 
@@ -312,7 +312,7 @@ def _codes(labels: Labels, task: str) -> np.ndarray:
 
 def _long(table: Table) -> list[Finding]:
     lengths = table.items.lengths
-    if table.items.modality == "words" or lengths is None or not (lengths[table.rows] > LONG).any():
+    if table.by_word or lengths is None or not (lengths[table.rows] > LONG).any():
         return []
     rows = table.rows[np.argsort(-lengths[table.rows], kind="stable")]
     names = tuple(table.items.name(row) for row in rows[lengths[rows] > LONG].tolist())
