@@ -116,7 +116,7 @@ ROWS = (
     ),
     ("adaptable",),
     ("network", "pieces", "delimited", "injection", "thumbnails", "lessons", "adversary", "discrepancy", "consistency"),
-    ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects"),
+    ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects", "charsets"),
     ("errors", "records", "outcomes"),
 )
 METHOD_FOLDERS = (
@@ -144,6 +144,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
     "PIL": ("data", "preparation", "thumbnails"),
     "matplotlib": (),
     "jinja2": ("report",),
+    "charset_normalizer": ("charsets",),
     "rich": ("cli",),
     "huggingface_hub": ("hub",),
     "pyarrow": ("parquet",),
@@ -174,6 +175,7 @@ PACKAGES: dict[str, tuple[str, ...] | None] = {
 }
 PROJECTS = {
     "PIL": "pillow",
+    "charset_normalizer": "charset-normalizer",
     "huggingface_hub": "huggingface-hub",
     "ot": "pot",
     "skimage": "scikit-image",

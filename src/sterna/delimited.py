@@ -14,7 +14,6 @@ import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sterna import dialects, parquet
+from sterna import charsets, dialects, parquet
 from sterna.cells import Builder, gathered
 from sterna.errors import DataError
 from sterna.records import Finding
@@ -40,18 +39,6 @@ _SAMPLE_LETTERS = 1 << 20
 _BEGIN = 1 << 16  # bytes from which the encoding is told
 _STRIDE = 2048  # lines between two tellings of progress
 _TOLD = 4  # lines named in a sentence
-
-_FALLBACK = ("utf-8-sig", "cp1252", "latin-1")
-_MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-_SPOKEN = {
-    **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "UTF-16"),
-    **{"utf-32": "UTF-32", "cp1252": "Windows-1252", "latin-1": "Latin-1"},
-}
 
 
 @dataclass(frozen=True)
@@ -100,19 +87,10 @@ def lines(place: Path, rows: int | None = None) -> Raw:
     return _decoded(place, made, None)
 
 
-def encoding_of(content: bytes) -> str:
-    """The encoding of a whole text: UTF-8 where it fits, else Windows-1252, else Latin-1, which always fits."""
-    for encoding in _FALLBACK:
-        with suppress(UnicodeDecodeError):
-            content.decode(encoding)
-            return encoding
-    return "latin-1"
-
-
 def is_text(place: Path) -> bool:
     """Whether a file begins like text rather than like a picture, a recording or an archive."""
     try:
-        return _encodings(place) != ()
+        return bool(_encoding(place))
     except (OSError, EOFError):
         return False
 
@@ -136,10 +114,10 @@ def _read(place: Path, limit: int | None, progress: Progress | None) -> Raw:
 def _decoded(place: Path, made: Callable[[_File], Raw], progress: Progress | None) -> Raw:
     """What `made` makes of a file in the first encoding that fits it."""
     try:
-        found = _encodings(place)
-        if not found:
+        first = _encoding(place)
+        if not first:
             raise DataError(f"{place} is not a file of text; give a .csv, .tsv, .jsonl or .parquet file.")
-        for encoding in found:
+        for encoding in _tried(place, first):
             with open(place, "rb") as bare, _unpacked(bare, place) as packed, dialects.long_cells():
                 text = io.TextIOWrapper(packed, encoding=encoding, newline="")
                 try:
@@ -270,20 +248,28 @@ def _cell(value: Any) -> str | None:
     return str(value)
 
 
-def _encodings(place: Path) -> tuple[str, ...]:
-    """The encodings a file may be in, the likeliest first; none for a file that is not text."""
+def _encoding(place: Path) -> str:
+    """The encoding a file begins like; "" for one that is not text."""
     with open(place, "rb") as bare, _unpacked(bare, place) as packed:
         begin = packed.read(_BEGIN)
-    marked = next((encoding for mark, encoding in _MARKS if begin.startswith(mark)), "")
-    if marked:
-        return (marked,)
+    if marked := charsets.marked(begin):
+        return marked
     zeros = begin[0::2].count(0), begin[1::2].count(0)
     if any(zeros):
         # Of the two bytes of a letter of most alphabets' plain signs, one is zero, and always the same one.
         likely = {1: "utf-16-le", 0: "utf-16-be"}[int(zeros[1] > zeros[0])]
-        return (likely,) if min(zeros) == 0 and max(zeros) > len(begin) // 8 else ()
+        return likely if min(zeros) == 0 and max(zeros) > len(begin) // 8 else ""
     control = sum(begin.count(byte) for byte in range(32) if byte not in b"\t\n\v\f\r\x1b\x1a")
-    return () if control > len(begin) // 100 else _FALLBACK
+    return "" if control > len(begin) // 100 else charsets.UTF_8
+
+
+def _tried(place: Path, first: str) -> Iterator[str]:
+    """An encoding, and what to try where a file that is not marked does not fit it."""
+    yield first
+    if first == charsets.UTF_8:
+        with open(place, "rb") as bare, _unpacked(bare, place) as packed:
+            others = charsets.likely(packed)
+        yield from others
 
 
 def _unpacked(bare: BinaryIO, place: Path) -> BinaryIO:
@@ -304,9 +290,11 @@ def _watched(lines: Iterable[str], bare: BinaryIO, progress: Progress | None) ->
 
 
 def _spoken(place: Path, encoding: str) -> tuple[Finding, ...]:
-    if encoding == "utf-8-sig":
+    if encoding == charsets.UTF_8:
         return ()
-    sentence = f"{place.name} is read as {_SPOKEN[encoding]}, not as UTF-8; save it as UTF-8 if letters look wrong."
+    sentence = (
+        f"{place.name} is read as {charsets.SPOKEN[encoding]}, not as UTF-8; save it as UTF-8 if letters look wrong."
+    )
     return (Finding("encoding", sentence),)
 
 

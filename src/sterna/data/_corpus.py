@@ -13,7 +13,7 @@ from typing import overload
 
 import numpy as np
 
-from sterna import checks, columnwise, delimited, labelling, peeking
+from sterna import charsets, checks, columnwise, delimited, labelling, peeking
 from sterna.cells import Builder, Cells, gathered
 from sterna.data import _roles, _tagged
 from sterna.errors import DataError
@@ -105,19 +105,10 @@ def class_folders(root: Path, progress: Progress | None = None, labelled: bool =
         ((parts[names[0]], names[1]) for _, names in kept if parts), "text"
     )
     kept = [(path, names) for path, names in kept if names[depth] not in without] if without else kept
-    texts, encodings, bad = Builder(), Counter[str](), []
-    for number, (path, _) in enumerate(kept, start=1):
-        text, encoding = _text_of(path)
-        encodings[encoding] += 1
-        if encoding:
-            texts.add(text)
-        else:
-            bad.append(path)
-        if progress is not None:
-            progress(number, len(kept))
+    texts, encodings, bad = _texts([path for path, _ in kept], progress)
     kept = [(path, names) for path, names in kept if path not in set(bad)] if bad else kept
     return Corpus(
-        (texts.done(),),
+        (texts,),
         [path.relative_to(root).as_posix() for path, _ in kept],
         (gathered(names[depth] for _, names in kept),) if labelled else (),
         ("folder",) if labelled else (),
@@ -264,14 +255,37 @@ def _texts_below(place: Path) -> bool:
     return any(path.suffix.lower() == _TEXT for path in _below(place))
 
 
-def _text_of(path: Path) -> tuple[str, str]:
-    """The text of a file and its encoding; "" and "" where it cannot be read."""
+def _texts(paths: Sequence[Path], progress: Progress | None) -> tuple[Cells, Counter[str], list[Path]]:
+    """The texts of files, how many are in which encoding, and the files that cannot be opened."""
+    texts, encodings, bad = Builder(), Counter[str](), []
+    others: tuple[str, ...] = ()
+    for number, path in enumerate(paths):
+        content = _content(path)
+        if content is None:
+            bad.append(path)
+        else:
+            if not others and not charsets.plain(content):
+                others = charsets.likely(_lines_beyond(paths[number:]))
+            encoding = charsets.of(content, others)
+            encodings[encoding] += 1
+            texts.add(content.decode(encoding))
+        if progress is not None:
+            progress(number + 1, len(paths))
+    return texts.done(), encodings, bad
+
+
+def _lines_beyond(paths: Sequence[Path]) -> Iterator[bytes]:
+    """The lines of those files that are not plainly UTF-8 or another encoding."""
+    for content in map(_content, paths):
+        if content is not None and not charsets.plain(content):
+            yield from content.splitlines(keepends=True)
+
+
+def _content(path: Path) -> bytes | None:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError:
-        return "", ""
-    encoding = delimited.encoding_of(content)
-    return content.decode(encoding), encoding
+        return None
 
 
 def _folder_findings(
@@ -292,11 +306,15 @@ def _folder_findings(
             "into its class.",
             names,
         )
-    other = encodings["cp1252"] + encodings["latin-1"]
+    other = Counter[str]()
+    for one, count in encodings.items():
+        if one in charsets.SPOKEN:
+            other[charsets.SPOKEN[one]] += count
     if other:
+        read = ", ".join(f"{name} ({count})" if len(other) > 1 else name for name, count in other.most_common())
         yield Finding(
             "encoding",
-            f"{checks.counted(other, 'file is', 'files are')} not UTF-8 and read as Windows-1252; save as UTF-8 if "
+            f"{checks.counted(other.total(), 'file is', 'files are')} not UTF-8 and read as {read}; save as UTF-8 if "
             "letters look wrong.",
         )
     if bad:
