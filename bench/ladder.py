@@ -31,7 +31,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import sterna
-from sterna import files, folder, rungs
+from sterna import files, folder, heap, rungs
 from sterna.settings import Settings
 from sterna.store import Store
 
@@ -200,6 +200,7 @@ def finished(
 
 
 def main() -> None:
+    heap.keep()  # as the command does
     asked = options(__doc__.split("\n")[0]).parse_args()
     done = finished(asked, cell)
     show(

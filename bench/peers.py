@@ -32,7 +32,7 @@ import torch
 from common import interval, show
 
 import sterna
-from sterna import climb, files
+from sterna import climb, files, heap
 from sterna.encoders import sentence
 from sterna.settings import Settings
 from sterna.store import Store
@@ -123,6 +123,7 @@ def _caught_up(some: list[dict[str, Any]], name: str) -> str:
 
 
 def main() -> None:
+    heap.keep()  # as the command does
     made = ladder.options(__doc__.split("\n")[0])
     made.add_argument("--python", type=Path, required=True, help="a Python that has the peers")
     made.add_argument("--path", default="", help="PYTHONPATH for it")

@@ -116,7 +116,7 @@ ROWS = (
     ),
     ("adaptable",),
     ("network", "pieces", "delimited", "injection", "thumbnails", "lessons", "adversary", "discrepancy", "consistency"),
-    ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects", "charsets"),
+    ("maths", "spec", "contracts", "sequences", "cells", "parquet", "dialects", "charsets", "heap"),
     ("errors", "records", "outcomes"),
 )
 METHOD_FOLDERS = (

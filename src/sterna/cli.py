@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sterna import catalogue, spec
+from sterna import catalogue, heap, spec
 from sterna.command import FLAGS
 from sterna.errors import MissingPackageError, SpecError, SternaError
 from sterna.folder import missing
@@ -288,6 +288,7 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="remove all of the
 
 def main() -> None:
     """The entry point: errors a user can mend become one sentence and exit status 2."""
+    heap.keep()
     try:
         app()
     except SternaError as error:
