@@ -28,7 +28,7 @@ DEFAULT = "10m"  # long enough for a few hundred photos, short enough to wait fo
 KEPT_BACK = 0.15  # of the budget for choosing, the model folder and the page
 FEWEST = 3  # epochs, below which training is not worth its start
 LEARNT = 0.5  # of the epochs are needed by a head that starts at random
-HALF = 0.5  # of what is left may go into a rung that is not the last
+HALF = 0.5  # of what is left may go into a rung that is not the last, if that is enough for it to learn
 UNPAID = "did not pay"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -119,16 +119,15 @@ class Climb:
             return {"epochs": None, "why": UNPAID, "below": below, "estimate": 0.0, "left": self._left}
         cost = pace.measured(chosen, self.attempts.desk(chosen, 0))
         left, unit = self._left, seeds * self.factor
-        allowed = left if last else HALF * left
-        fits = most
-        if unit * cost.of(most) > allowed:
-            fits = int(max(0.0, (allowed / unit - cost.fixed) / max(cost.epoch, 1e-9)))
+        fewest = min(most, max(FEWEST, round(LEARNT * most)) if _starts_anew(chosen) else FEWEST)
+        fits = _within(left if last else HALF * left, unit, cost, most)
+        if fits < fewest:  # what comes later moves more and takes longer, so nothing is gained by saving for it
+            fits = _within(left, unit, cost, most)
         if needed:
             fits = max(fits, 1)
-        fewest = min(most, max(FEWEST, round(LEARNT * most)) if _starts_anew(chosen) else FEWEST)
         enough = fits >= fewest or needed
         estimate = unit * cost.of(fits if enough else fewest)
-        return {"epochs": min(fits, most) if enough else None, "estimate": estimate, "left": left}
+        return {"epochs": fits if enough else None, "estimate": estimate, "left": left}
 
     def _cheap(self, chosen: Route) -> bool:
         """Whether the features that a head is fitted on are there, or nothing but items is read."""
@@ -187,6 +186,13 @@ class Climb:
         if self.stops and footing.moves(tried) and before is not None and key <= before:
             self.spent[family] = tried.name
         self.best[family] = max(key, self.best.get(family, key))
+
+
+def _within(allowed: float, unit: float, cost: pace.Cost, most: int) -> int:
+    """How many epochs fit into some seconds, of which one of the estimate takes `unit`."""
+    if unit * cost.of(most) <= allowed:
+        return most
+    return min(most, int(max(0.0, (allowed / unit - cost.fixed) / max(cost.epoch, 1e-9))))
 
 
 def _family(route: Route) -> Family:

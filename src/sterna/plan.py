@@ -103,6 +103,7 @@ class Subject:
     helped: bool = False  # whether a source data set is given
     unlabelled: bool = False  # whether there are examples without labels
     spare: str = ""  # those that the data bring along, as an option to be typed; "" for none
+    few: bool = False  # whether so few examples are labelled that a cross-validation chooses
 
 
 def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, ...]:
@@ -113,7 +114,8 @@ def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, .
     modality = subject.modality
     encoders = wording.references(words.encoder) if words.encoder or modality not in NUMBERS else ()
     own_way = bool(words.loss or words.teacher)
-    written = ", ".join(rungs.serving(modality, subject.task, own_way)) if climbs(words) else words.tune
+    ladder = rungs.serving(modality, subject.task, own_way, subject.few)
+    written = ", ".join(ladder) if climbs(words) else words.tune
     tunes = [one for (one,) in wording.alternatives("tune", written, single=True)]
     methods = [one for (one,) in wording.alternatives("shallow", words.method, single=True)]
     if climbs(words):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sterna import folder
 
-PICTURES = ("probe", "partial", "lp_ft")  # of sounds too
+PICTURES = ("probe", "partial", "full", "lp_ft")  # of sounds too
+MANY = ("full",)  # of pictures for more than a cross-validation is made of; of fewer the random head bends the features
 # A head that is optimal on frozen features leaves a few texts nothing to learn, and all else stands nearly still: with
-# ten a class one that learns along was 4 to 5 points better on reviews and 5 to 20 on questions. On photos it is far
-# worse.
+# ten a class one that learns along was 4 to 5 points better on reviews and 5 to 20 on questions. On as few photos it is
+# far worse.
 TEXTS = (
     "probe",
     "partial(stages=3, warm_head=false, layer_decay=0.6, rate=3)",
@@ -20,13 +21,18 @@ LANGUAGE = ("text", "words")  # what `TEXTS` is for; `lora` beside convolutions 
 SIMPLEST = ("prototypes", "zero_shot", "head2toe")  # what moves no stage, for labels that they serve
 
 
-def serving(modality: str, task: str, objective: bool) -> list[str]:
+def serving(modality: str, task: str, objective: bool, few: bool = False) -> list[str]:
     """The policies that serve a kind of data and of labels, without those whose package is not installed.
 
-    `objective`: whether one is written or a teacher named; `contrastive` has its own, and is none of its routes.
+    Args:
+        modality: of the items.
+        task: the file of `tasks/`.
+        objective: whether one is written or a teacher named; `contrastive` has its own, and is none of its routes.
+        few: whether so few examples are labelled that a cross-validation chooses.
     """
     pairs = modality == "text" and task == "classify" and not objective
-    return [one for one in _every(modality) if (pairs or one != "contrastive") and not _lacking(one)]
+    left_out = {*(() if pairs else ("contrastive",)), *(MANY if few and modality not in LANGUAGE else ())}
+    return [one for one in _every(modality) if one not in left_out and not _lacking(one)]
 
 
 def absent(modality: str) -> list[str]:

@@ -120,7 +120,9 @@ def fit(
     limit = chosen.budget or (climb.DEFAULT if plan.climbs(words) and not loaded.crossed else "")
     budget = climb.seconds(limit) if limit else None
     spare = "" if loaded.unlabelled is not None else intake.spare(loaded)
-    subject = Subject(table.items.modality, table.task, related is not None, loaded.unlabelled is not None, spare)
+    folds = _folds(chosen, loaded, related, bool(budget))
+    blind = loaded.unlabelled is not None
+    subject = Subject(table.items.modality, table.task, related is not None, blind, spare, folds > 1)
     routes = across.planned(words, subject, chosen, loaded, bool(labels))
     known = teaching.opened(words.teacher, table) if words.teacher else None
     digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)
@@ -138,7 +140,6 @@ def fit(
     line = command.written(sides.data, {**vars(words), **sides.others}, columns, chosen)
     entries = [one.written() for one in routes]
     files.write_json(place / keeping.PLAN, {"fingerprint": mark, "command": line, "routes": entries})
-    folds = _folds(chosen, loaded, related, bool(budget))
     attempts = Attempts(loaded, related, encoders, chosen, place, mark, store or Store(), watch, known, folds)
     ladder = Climb(attempts, budget, begun, plan.climbs(words)) if budget else None
     with files.locked(place / keeping.ROUTES):  # two at once would write over one another
