@@ -40,6 +40,7 @@ WESTERN = [
     "it’s a “great” phone – i’d buy it again…",
     "the food at the café was great, naïve service",
     "déc",
+    "une idée créée hier",
 ]
 
 

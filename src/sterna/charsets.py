@@ -34,6 +34,7 @@ SPOKEN = {
     **{"utf-32": "UTF-32", "cp1252": "Windows-1252", "latin-1": "Latin-1"},
     **ALPHABETS,
 }
+FEWEST = 4  # bytes side by side, two letters of Chinese: «créée» has two
 TOGETHER = 2 / 3  # of the bytes beyond ASCII stand side by side: Polish, rich in accents, has 0.44, Big5 0.8 or more
 
 _LOOKED_AT = 1 << 16  # bytes of lines with something beyond ASCII
@@ -60,10 +61,10 @@ def likely(lines: Iterable[bytes]) -> tuple[str, ...]:
                 break
     text = b"".join(seen)
     runs = sum(map(len, _RUNS.findall(text)))
-    if runs <= TOGETHER * len(_BEYOND.findall(text)):
+    if runs < FEWEST or runs <= TOGETHER * len(_BEYOND.findall(text)):
         return WESTERN
     found = charset_normalizer.from_bytes(text, cp_isolation=list(ALPHABETS)).best()
-    return (found.encoding, *WESTERN) if found else WESTERN
+    return (found.encoding, *WESTERN) if found and found.encoding in ALPHABETS else WESTERN
 
 
 def plain(content: bytes) -> str:
