@@ -20,7 +20,7 @@ from sterna.data import text
 from sterna.encoders import _sentence_pairs, sentence
 from sterna.errors import EncoderError
 from sterna.network import sound
-from sterna.records import Fitted
+from sterna.records import Fitted, Table
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -297,7 +297,9 @@ def test_the_real_model_learns_likeness(minilm, data_folder):
 
 
 def test_the_route_asks_for_the_twin(unit):
-    table = type("Table", (), {"task": "classify", "items": text.gather(["one text\tand another"])[0]})
-    assert footing.opened(unit, table).preparation == unit.pairs().preparation
-    table.items = text.gather(["one text alone"])[0]
-    assert footing.opened(unit, table) is unit
+    pair, single = (
+        Table(text.gather([one])[0], np.arange(1), np.zeros(1, dtype=np.int64), ("a", "b"))
+        for one in ("one text\tand another", "one text alone")
+    )
+    assert footing.opened(unit, pair).preparation == unit.pairs().preparation
+    assert footing.opened(unit, single) is unit
