@@ -97,13 +97,13 @@ def main() -> None:
     rows = []
     for kind in KINDS:
         found: dict[str, list[dict[str, float]]] = {"plain": [], "keep": []}
-        for how in [how for _ in range(asked.turns) for how in found]:
+        for how in [*found] * asked.turns:
             command = [sys.executable, __file__, "--steps", str(asked.steps), "--one", kind, how]
             found[how].append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
         ratios = [one["seconds"] / two["seconds"] for one, two in zip(found["plain"], found["keep"], strict=True)]
         mean = {how: {key: statistics.mean(one[key] for one in some) for key in some[0]} for how, some in found.items()}
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        each = [f"{mean[how][key]:{form}}" for key, form in (("pages", ".0f"), ("most", ".0f")) for how in found]
+        each = [f"{mean[how][key]:.0f}" for key in ("pages", "most") for how in found]
         rows.append([kind, f"{mean['plain']['seconds']:.3f}", f"{mean['keep']['seconds']:.3f}", spread, *each])
     head = ("step", "processor seconds", "kept", "times as fast", "pages", "kept", "most MB", "kept")
     show("Memory given back and kept", head, rows)

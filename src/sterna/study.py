@@ -119,10 +119,10 @@ def fit(
     words = Words(encoder, tune, loss, augment, optimizer, schedule, method, str(teacher))
     limit = chosen.budget or (climb.DEFAULT if plan.climbs(words) and not loaded.crossed else "")
     budget = climb.seconds(limit) if limit else None
-    spare = "" if loaded.unlabelled is not None else intake.spare(loaded)
+    beyond = loaded.unlabelled is not None  # examples without labels
+    spare = "" if beyond else intake.spare(loaded)
     folds = _folds(chosen, loaded, related, bool(budget))
-    blind = loaded.unlabelled is not None
-    subject = Subject(table.items.modality, table.task, related is not None, blind, spare, folds > 1)
+    subject = Subject(table.items.modality, table.task, related is not None, beyond, spare, folds > 1)
     routes = across.planned(words, subject, chosen, loaded, bool(labels))
     known = teaching.opened(words.teacher, table) if words.teacher else None
     digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)

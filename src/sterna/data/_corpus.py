@@ -264,9 +264,10 @@ def _texts(paths: Sequence[Path], progress: Progress | None) -> tuple[Cells, Cou
         if content is None:
             bad.append(path)
         else:
-            if not others and not charsets.plain(content):
-                others = charsets.likely(_lines_beyond(paths[number:]))
-            encoding = charsets.of(content, others)
+            encoding = charsets.plain(content)
+            if not encoding:
+                others = others or charsets.likely(_lines_beyond(paths[number:]))
+                encoding = charsets.of(content, others)
             encodings[encoding] += 1
             texts.add(content.decode(encoding))
         if progress is not None:
