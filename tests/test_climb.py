@@ -12,7 +12,7 @@ from test_study import encoder as encoder  # a fixture
 from test_study import write_photos
 
 import sterna
-from sterna import climb, files, opening, pace, plan, rungs, splitting
+from sterna import climb, files, opening, pace, plan, rungs, splitting, study
 from sterna.climb import Climb
 from sterna.conclusion import Trial
 from sterna.errors import SpecError
@@ -241,7 +241,8 @@ def test_where_half_is_too_little_a_rung_has_all_that_is_left(
 
 def test_a_head_that_learns_along_moves_all_of_many_pictures_and_not_of_few() -> None:
     assert rungs.serving("image", "classify", objective=False, few=True) == ["probe", "partial", "lp_ft"]
-    assert rungs.serving("image", "classify", objective=False) == ["probe", "partial", "full", "lp_ft"]
+    many = ["probe", "partial(stages=4, warm_head=false)", "full", "lp_ft"]
+    assert rungs.serving("image", "classify", objective=False) == many
     texts = rungs.serving("text", "classify", objective=False)
     assert rungs.serving("text", "classify", objective=False, few=True) == texts
 
@@ -317,6 +318,27 @@ def test_a_real_ladder(tmp_path: Path, encoder: str) -> None:
     with np.load(next((tmp_path / "run" / "routes").glob("probe-*")) / "predictions.npz") as kept:
         assert len(kept["validation"]) == 18  # all but the held-out
     assert "--budget 9m" in files.read_json(tmp_path / "run" / "plan.json")["command"]
+
+
+@pytest.mark.parametrize("counts", [{"": 10}, {"train": 6, "test": 4}, {"train": 4, "validation": 2, "test": 4}])
+@pytest.mark.parametrize(("limit", "few"), [(17, False), (18, True)])
+def test_the_rungs_follow_how_many_are_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], limit: int, few: bool
+) -> None:
+    """Three classes in different parts, 18 not held out, whether or not a cross-validation chooses."""
+    for part, count in counts.items():
+        write_photos(tmp_path / "photos" / part, count=count, seed=len(part))
+    asked: list[bool] = []
+
+    def planned(words: Words, subject: Subject, *rest: Any) -> None:
+        asked.append(subject.few)
+        raise SpecError("that is all.")
+
+    monkeypatch.setattr(study.across, "planned", planned)
+    monkeypatch.setattr(study, "FEW", limit)
+    with pytest.raises(SpecError, match="that is all"):
+        sterna.fit(tmp_path / "photos", encoder="builtin:glyphs", settings=Settings(test=0.4))
+    assert asked == [few]
 
 
 def test_folds_judge_each_example_by_a_fit_that_has_not_seen_it(tmp_path: Path, encoder: str) -> None:

@@ -103,7 +103,7 @@ class Subject:
     helped: bool = False  # whether a source data set is given
     unlabelled: bool = False  # whether there are examples without labels
     spare: str = ""  # those that the data bring along, as an option to be typed; "" for none
-    few: bool = False  # whether so few examples are labelled that a cross-validation chooses
+    few: bool = False  # whether a fifth of the labelled examples is too little to choose by
 
 
 def routes(words: Words, settings: Settings, subject: Subject) -> tuple[Route, ...]:

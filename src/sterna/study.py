@@ -121,8 +121,9 @@ def fit(
     budget = climb.seconds(limit) if limit else None
     beyond = loaded.unlabelled is not None  # examples without labels
     spare = "" if beyond else intake.spare(loaded)
-    folds = _folds(chosen, loaded, related, bool(budget))
-    subject = Subject(table.items.modality, table.task, related is not None, beyond, spare, folds > 1)
+    few = _labelled(chosen, loaded) <= FEW
+    folds = _folds(chosen, loaded, related, bool(budget) and few)
+    subject = Subject(table.items.modality, table.task, related is not None, beyond, spare, few)
     routes = across.planned(words, subject, chosen, loaded, bool(labels))
     known = teaching.opened(words.teacher, table) if words.teacher else None
     digests = intake.digest(loaded) + (intake.digest(related) if related else "") + teaching.digest(known)
@@ -291,20 +292,23 @@ def _checked(
             watch.say(f"{reference}: {note}" if len(encoders) > 1 else note)
 
 
-def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, climbing: bool) -> int:
-    """How many folds choose: as asked for, or where few examples are to tell the rungs of a ladder apart.
+def _folds(settings: Settings, loaded: Loaded, related: Loaded | None, hard: bool) -> int:
+    """How many folds choose: as asked for, or where few examples are to tell the rungs of a ladder apart (`hard`).
 
     A source is weighed on the training part, tags are judged word by word, and a given validation part is there to be
     used: then there is one part.
     """
-    table = loaded.table
-    if related is not None or loaded.crossed or table.by_word or "validation" in loaded.parts:
+    if related is not None or loaded.crossed or loaded.table.by_word or "validation" in loaded.parts:
         return 1
+    return settings.folds or (FOLDS if hard else 1)
+
+
+def _labelled(settings: Settings, loaded: Loaded) -> int:
+    """How many examples are learnt from and chosen by."""
+    if settings.shots and loaded.table.task == "classify":
+        return settings.shots * len(loaded.table.classes)
     given = "test" in loaded.parts
-    few = int((loaded.parts != "test").sum() * (1 if given else 1 - settings.test))
-    if settings.shots and table.task == "classify":
-        few = settings.shots * len(table.classes)
-    return settings.folds or (FOLDS if climbing and few <= FEW else 1)
+    return int((loaded.parts != "test").sum() * (1 if given else 1 - settings.test))
 
 
 def _called(data: Path) -> str:
