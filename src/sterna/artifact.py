@@ -25,6 +25,7 @@ from sterna.errors import EncoderError
 from sterna.network import deviation
 from sterna.records import Encoder, Fitted
 
+ENSEMBLE = "ensemble"  # what the config of a folder of several models names as its library
 TOLERANCE = 1e-5  # relative difference of logits that a saved and reopened model may show
 
 
@@ -66,6 +67,12 @@ def _write(fitted: Fitted, place: Path, facts: Mapping[str, Any]) -> None:
     state = {name: value.detach().clone().contiguous() for name, value in owner.state_dict().items()}
     files.write_bytes(place / "model.safetensors", serialised(state, {"format": "pt"}))
     files.write_json(place / "config.json", _config(fitted, facts))
+
+
+def members(place: Path) -> list[Path]:
+    """The model folders of which the folder `place` is the mean; none where it is a single model."""
+    config = files.read_json(place / "config.json") if (place / "config.json").is_file() else {}
+    return [place / str(name) for name in config["members"]] if config.get("library") == ENSEMBLE else []
 
 
 def load(place: Path) -> Fitted:

@@ -147,6 +147,10 @@ class Attempts:
 
     def _run(self, chosen: Route, split: Split, share: float, rival: np.ndarray | None) -> keeping.Kept | None:
         """What one route leaves; None when it cannot be trained."""
+        if chosen.members:
+            each = [self._run(one, split, share, None) for one in chosen.members]
+            whole = [one for one in each if one is not None]
+            return keeping.mean(whole) if len(whole) == len(each) else None
         folder = self.folder(chosen, split.seed, share)
         kept = keeping.found(folder)
         if kept is None:

@@ -177,12 +177,17 @@ def _parts(
     return found
 
 
-def losing(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> Route | None:
-    """The best transfer route where a floor is better on the validation part, else None; nothing held out is read."""
+def leading(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> tuple[str, str, str]:
+    """The best route, the best transfer route and the best floor on the validation part; nothing held out is read."""
     judged = _standing(trials, _validation(trials, task, classes))
     floors = {one.route.name for one in trials if one.route.floor}
-    best, transfer, _ = verdict.decide_shipping(judged, floors, task.primary(classes))
-    return next(one.route for one in trials if one.route.name == transfer) if best in floors else None
+    return verdict.decide_shipping(judged, floors, task.primary(classes))
+
+
+def losing(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -> Route | None:
+    """The best transfer route where a floor is better on the validation part, else None; nothing held out is read."""
+    best, transfer, floor = leading(trials, task, classes)
+    return next(one.route for one in trials if one.route.name == transfer) if best == floor else None
 
 
 def _strongest(compared: Mapping[str, Verdict], floor: str) -> str:
@@ -224,8 +229,13 @@ def _validation(trials: Sequence[Trial], task: Task, classes: tuple[str, ...]) -
 
 
 def _standing(trials: Sequence[Trial], judged: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
-    """Without routes that were given up at any seed: what they were judged on is another part, maybe an easier one."""
-    lost = {one.route.name for one in trials if one.given_up}
+    """Without routes that were given up at any seed: what they were judged on is another part, maybe an easier one.
+
+    Where there is an ensemble, it stands for all transfer: the best of those that cannot be told apart is so by luck.
+    """
+    joined = any(one.route.members for one in trials)
+    hidden = {one.route.name for one in trials if joined and not (one.route.floor or one.route.members)}
+    lost = hidden | {one.route.name for one in trials if one.given_up}
     return {name: figures for name, figures in judged.items() if name not in lost}
 
 

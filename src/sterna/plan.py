@@ -41,6 +41,7 @@ class Route:
     floor: bool = False
     select: Selection | None = None  # which examples of the source it learns from; None: all
     sourceless: bool = False  # whether it learns from the known examples of the target alone
+    members: tuple[Route, ...] = ()  # routes of which it is the mean, and which it runs in place of itself
 
     @property
     def shallow(self) -> bool:
@@ -76,6 +77,8 @@ class Route:
         """Every part in the grammar, for results and fingerprints."""
         parts = {"tune": (self.tune,), "loss": self.losses, "augment": self.augment, "optimizer": (self.optimizer,)}
         texts = {key: spec.write(value) for key, value in parts.items()}
+        if self.members:
+            texts["tune"] = ", ".join(spec.write((one.tune,)) for one in self.members)
         chosen = {"source_select": str(self.select)} if self.select else {}
         return {"name": self.name, "encoder": self.encoder, **texts, "schedule": repr(self.schedule), **chosen}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ def predict(
     show = progress or (lambda done, total: None)
     if (place / ESTIMATOR).is_file():
         return _by_estimator(place, given, show)
+    if members := artifact.members(place):
+        return _together(members, given, show)
     fitted = artifact.load(place)
     found, unreadable = opening.gather(given, fitted.encoder.preparation.modality)
     found = _aligned(found, getattr(fitted.encoder.preparation, "columns", ()))
@@ -79,6 +81,19 @@ def predict(
     each = [descent.of_words(task, logits) if by_word else task.answers(logits) for logits in answers]
     names, words = _named(found, [len(one) for one in each])
     return Predictions(names, fitted.classes, np.concatenate(each), unreadable, fitted.task, words)
+
+
+def _together(members: Sequence[Path], given: Sequence[str], show: Show) -> Predictions:
+    """The mean of what several models answer for the same items."""
+
+    def asked(number: int) -> Predictions:
+        def shown(done: int, total: int) -> None:
+            show(number * total + done, len(members) * total)
+
+        return predict(members[number], given, progress=shown)
+
+    each = [asked(number) for number in range(len(members))]
+    return replace(each[0], answers=np.mean([one.answers for one in each], axis=0))
 
 
 def _by_estimator(place: Path, given: Sequence[str], show: Show) -> Predictions:

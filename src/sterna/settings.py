@@ -63,6 +63,11 @@ class Settings:
     mitigate: bool = option(
         True, "where a floor is better on the validation part, try gentler forms of the best transfer route as well"
     )
+    ensemble: bool = option(
+        True,
+        "where the ladder has moved networks in several ways and the validation part cannot tell them apart, ship the "
+        "mean of what they answer, as one model of several",
+    )
     curve: tuple[float, ...] = option(
         (),
         "shares of the labels with which route and floor are compared again (0.1, 0.3): where transfer stops paying",

@@ -45,8 +45,8 @@ for name in json.load(open(PATH_OF_THIS_FOLDER + "/adapter/adapter_config.json")
     BODY.get_submodule(name).register_forward_hook(behind(name))"""
 
 
-def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
-    """Write `place/model` and check that it opens and answers as the network in memory does."""
+def ship(fitted: Fitted, table: Table, model: Path, result: Result) -> None:
+    """Write the folder `model` and check that it opens and answers as the network in memory does."""
     rows = table.rows[:EXAMPLES]
     preparation = fitted.encoder.preparation
     frames = next(iter(reading.frames(table.items, preparation, rows, size=len(rows), workers=0)))
@@ -66,13 +66,13 @@ def ship(fitted: Fitted, table: Table, place: Path, result: Result) -> None:
         [column.name for column in getattr(table.items, "columns", ())],
         str((config.get("pretrained_cfg") or {}).get("license") or ""),
     )
-    artifact.save(fitted, place / "model", preparation.tensor(frames), card(about, result), facts)
+    artifact.save(fitted, model, preparation.tensor(frames), card(about, result), facts)
 
 
 def ship_estimator(
-    kept: Path, table: Table, place: Path, result: Result, encoder: Encoder | None = None, stages: bool = False
+    kept: Path, table: Table, model: Path, result: Result, encoder: Encoder | None = None, stages: bool = False
 ) -> None:
-    """Write `place/model` for a route without a network: the estimator, what it takes and what it answers.
+    """Write the folder `model` for a route without a network: the estimator, what it takes and what it answers.
 
     `encoder`: whose features it takes, with `stages` those of all its stages. It is named with its digest and not
     copied.
@@ -86,11 +86,30 @@ def ship_estimator(
         "label_names": list(table.classes),
         "sterna": {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence},
     }
-    model = place / "model"
     model.mkdir(parents=True, exist_ok=True)
     files.write_bytes(model / ESTIMATOR, (kept / ESTIMATOR).read_bytes())
     names = [column.name for column in getattr(items, "columns", ())]
     about = Shipped(encoder.reference if encoder else "", "scikit-learn", HOW["scikit-learn"], items.modality, names)
+    files.write_text(model / "README.md", card(about, result))
+    files.write_json(model / "config.json", config)
+
+
+def ship_ensemble(table: Table, model: Path, result: Result, names: Sequence[str]) -> None:
+    """Write what makes the folder `model` an ensemble, beside the folders 1, 2, ... of its members.
+
+    `names`: the routes that these are.
+    """
+    members = [str(number) for number in range(1, len(names) + 1)]
+    config = {
+        "library": artifact.ENSEMBLE,
+        "members": members,
+        "label_names": list(table.classes),
+        "sterna": {"task": table.task, "shipped": result.shipped, "verdict": result.verdict.sentence},
+    }
+    listed = [f"# {number}: {name}" for number, name in zip(members, names, strict=True)]
+    how = "\n".join(["# The mean of what the models in these folders answer, each with a card of its own:", *listed])
+    columns = [column.name for column in getattr(table.items, "columns", ())]
+    about = Shipped("", "sterna", f"{how}\n{PREDICT}", table.items.modality, columns)
     files.write_text(model / "README.md", card(about, result))
     files.write_json(model / "config.json", config)
 

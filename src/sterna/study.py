@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sterna import (
     climb,
     command,
     curve,
+    ensemble,
     files,
     footing,
     intake,
@@ -176,6 +177,7 @@ class Study:
             names = ", ".join(one.name for one in gentler)
             at.warn(f"On the validation part a floor is better than {lost.name}, so these were tried too: {names}.")
             trials += tried(gentler)
+        trials += ensemble.joined(at, trials) if self.ladder and self.ladder.stops else []
         conclusion = conclude(trials, at.settings, at.task, at.loaded.table.classes)
         if conclusion.hidden:
             at.warn(conclusion.hidden)
@@ -220,12 +222,13 @@ class Study:
         split = at.split(chosen.seed)
         table = at.loaded.table
         held = table.take(split.test)
-        if chosen.route.raw or chosen.route.apart:
-            encoder = at.encoders.get(chosen.route.encoder)
-            kept, gathers = at.folder(chosen.route, chosen.seed), chosen.route.gathers
-            shipping.ship_estimator(kept, held, at.place, result, encoder, gathers)
+        model = at.place / "model"
+        for number, one in enumerate(chosen.route.members, start=1):
+            self._saved(one, chosen.seed, held, model / str(number), replace(result, shipped=one.name))
+        if chosen.route.members:
+            shipping.ship_ensemble(held, model, result, [one.name for one in chosen.route.members])
         else:
-            shipping.ship(at.fitted(chosen.route, chosen.seed), held, at.place, result)
+            self._saved(chosen.route, chosen.seed, held, model, result)
         names = [table.items.name(int(row)) for row in held.rows]
         words = [one for row in held.rows for one in table.items.read(int(row), 0)] if table.by_word else ()
         lines = score.held_out_rows(at.task, names, table.classes, chosen.test, chosen.sealed, words)
@@ -239,11 +242,23 @@ class Study:
                 weights.unlink()  # the model that ships is in place/model
         return result
 
+    def _saved(self, route: Route, seed: int, held: Table, model: Path, result: Result) -> None:
+        """Write the model folder of one route."""
+        at = self.attempts
+        if route.raw or route.apart:
+            encoder = at.encoders.get(route.encoder)
+            shipping.ship_estimator(at.folder(route, seed), held, model, result, encoder, route.gathers)
+        else:
+            shipping.ship(at.fitted(route, seed), held, model, result)
+
     def _finished(self, chosen: Trial, best: str) -> Finished:
         """What the page is made from; the test is over, so its labels may be looked at. `best`: the best transfer."""
         at = self.attempts
         truth = at.loaded.table.labels[chosen.rows]
-        split, given = at.split(chosen.seed), chosen.route
+        split = at.split(chosen.seed)
+        given = next(
+            filter(footing.moves, chosen.route.members), chosen.route
+        )  # one network of an ensemble is looked at
         source = at.related.table if at.related and not given.floor else None
         told = (at.loaded.table, split, chosen.test, truth[:0] if at.loaded.blind else truth, at.store)
         adapting = None

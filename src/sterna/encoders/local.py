@@ -119,6 +119,11 @@ def _read_config(place: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EncoderError(f"{file} is not JSON ({error}); fetch or write it again.") from error
+    if isinstance(config, dict) and config.get("members"):  # the ensemble of a run
+        raise EncoderError(
+            f"{place} is the mean of {len(config['members'])} models, and one is wanted here; give the folder of one, "
+            f"such as {place / str(config['members'][0])}."
+        )
     if not isinstance(config, dict) or not isinstance(config.get("architecture", config.get("model_type")), str):
         raise EncoderError(f'{file} names no architecture; add a line such as "architecture": "resnet50".')
     return config

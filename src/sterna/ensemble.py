@@ -1,0 +1,69 @@
+"""The mean of what several rungs answer, where the validation part cannot tell them apart.
+
+The best of many rungs on a few examples is partly the best by luck. Those that are not clearly worse than it are the
+model confidence set of Hansen, Lunde and Nason 2011 (Econometrica 79(2)), here by one test against the best in place of
+their elimination; what networks that moved differently answer is averaged, since they err on different examples.
+
+When not to use: where one network is all that may be kept or waited for; `--no-ensemble` ships the best one, and a
+small network learns from all of them with `--teacher`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sterna import footing, racing
+from sterna.attempts import Attempts
+from sterna.conclusion import Trial, leading
+from sterna.plan import Route
+from sterna.records import Labels
+
+NAME = "ensemble"
+TASKS = ("classify", "multilabel", "regress")  # whose answers are one row for each item
+
+
+def joined(at: Attempts, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of the ensemble, or none: where it was not wanted, has one member, or is clearly worse than the best.
+
+    Args:
+        at: where its members were tried; their answers are read back.
+        trials: all routes at all seeds.
+    """
+    alone = at.teacher is None and at.related is None and at.loaded.unlabelled is None
+    if not (at.settings.ensemble and alone and at.loaded.table.task in TASKS):
+        return []
+    members = _members(at, trials)
+    if len(members) < 2:
+        return []
+    found = at.trials([replace(members[0], name=NAME, members=members)])
+    if _behind(at, found, [one for one in trials if one.route.name == members[0].name]):
+        return []
+    names = ", ".join(one.name for one in members)
+    at.warn(f"{NAME} is the mean of what {names} answer: the validation part cannot tell them apart.")
+    return found
+
+
+def _members(at: Attempts, trials: Sequence[Trial]) -> tuple[Route, ...]:
+    """The best transfer route on the validation part, and all that moved and are not clearly worse."""
+    _, best, _ = leading(trials, at.task, at.loaded.table.classes)
+    groups: dict[str, list[Trial]] = {}
+    for one in trials:
+        groups.setdefault(one.route.name, []).append(one)
+    first = groups.pop(best)
+    others = [some for some in groups.values() if _may_join(some) and not _behind(at, some, first)]
+    return tuple(some[0].route for some in (first, *others))
+
+
+def _may_join(trials: Sequence[Trial]) -> bool:
+    route = trials[0].route
+    return footing.moves(route) and not route.floor and not any(one.given_up for one in trials)
+
+
+def _behind(at: Attempts, trials: Sequence[Trial], rival: Sequence[Trial]) -> bool:
+    """Whether a route is clearly worse than another on the validation examples of all seeds."""
+    answers, theirs = (np.concatenate([one.validation for one in some]) for some in (trials, rival))
+    labels: Labels = np.concatenate([one.validation_labels for one in rival])
+    return racing.behind(at.task, answers, theirs, labels, at.loaded.table.classes, seed=0)
