@@ -25,7 +25,7 @@ from common import interval, show
 Cells = Sequence[tuple[str, Mapping[str, Any]]]  # the set of each cell, and what bench/ladder.py wrote of it
 KIN = {"SST-2": "SST-5"}  # sets of the same texts
 BASE = "probe"
-FLOORS = ("tfidf", "hog_colour", "scratch")
+LEFT_OUT = ("tfidf", "hog_colour", "scratch", "ensemble")  # floors, and what is no single rung
 
 
 def read(places: Sequence[Path], sets: Sequence[str], size: int) -> Cells:
@@ -45,7 +45,7 @@ def gains(cells: Cells, without: str = "") -> dict[str, list[float]]:
     for name, one in cells:
         if _kin(name) != _kin(without):
             for rung, right in one["rungs"].items():
-                if rung not in FLOORS:
+                if rung not in LEFT_OUT:
                     by_set.setdefault(name, {}).setdefault(rung, []).append(100 * (right - one["rungs"][BASE]))
     rungs = dict.fromkeys(rung for one in by_set.values() for rung in one)
     return {rung: [statistics.mean(one[rung]) for one in by_set.values() if rung in one] for rung in rungs}
@@ -57,7 +57,7 @@ def weight(cells: Cells, without: str = "") -> float:
     for name, one in cells:
         if _kin(name) != _kin(without):
             judged, rungs = one["validation"], one["rungs"]
-            for rung in set(judged) & set(rungs) - {BASE, *FLOORS}:
+            for rung in set(judged) & set(rungs) - {BASE, *LEFT_OUT}:
                 said, true = 100 * (judged[rung][0] - judged[BASE][0]), 100 * (rungs[rung] - rungs[BASE])
                 errors.append(_examples(one) * (said - true) ** 2)
     spreads = [
@@ -68,7 +68,7 @@ def weight(cells: Cells, without: str = "") -> float:
 
 def chosen(one: Mapping[str, Any], known: Mapping[str, float], examples: float) -> str:
     """The rung of a cell that its validation figures choose, with gains worth some examples; ties by loss."""
-    judged = {rung: value for rung, value in one["validation"].items() if rung not in FLOORS}
+    judged = {rung: value for rung, value in one["validation"].items() if rung not in LEFT_OUT}
     share = examples / _examples(one)
     return max(judged, key=lambda rung: (100 * judged[rung][0] + share * known.get(rung, 0.0), -judged[rung][1]))
 
@@ -79,7 +79,7 @@ def costs(cells: Cells, how: str) -> list[float]:
     for name, one in cells:
         known = {rung: statistics.mean(each) for rung, each in gains(cells, name).items()}
         at = weight(cells, name) if how == "own" else float(how)
-        right = {rung: value for rung, value in one["rungs"].items() if rung not in FLOORS}
+        right = {rung: value for rung, value in one["rungs"].items() if rung not in LEFT_OUT}
         found.append(100 * (max(right.values()) - right[chosen(one, known, at)]))
     return found
 

@@ -30,7 +30,7 @@ ROWS = (
     ("sterna",),
     ("shortlist", "comparison", "campaign", "detour", "sklearn"),
     ("study", "prediction", "catalogue", "sources", "report", "vantage"),
-    ("portrait", "students", "sharing", "appraisal", "agenda", "climb"),
+    ("portrait", "students", "sharing", "appraisal", "agenda", "climb", "ensemble"),
     ("attempts", "curve"),
     ("keeping",),
     ("route", "conclusion", "shipping", "weighing", "pace"),

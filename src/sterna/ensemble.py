@@ -66,4 +66,4 @@ def _behind(at: Attempts, trials: Sequence[Trial], rival: Sequence[Trial]) -> bo
     """Whether a route is clearly worse than another on the validation examples of all seeds."""
     answers, theirs = (np.concatenate([one.validation for one in some]) for some in (trials, rival))
     labels: Labels = np.concatenate([one.validation_labels for one in rival])
-    return racing.behind(at.task, answers, theirs, labels, at.loaded.table.classes, seed=0)
+    return racing.behind(at.task, answers, theirs, labels, at.loaded.table.classes, 0)
