@@ -2,7 +2,8 @@
 
 The best of many rungs on a few examples is partly the best by luck. Those that are not clearly worse than it are the
 model confidence set of Hansen, Lunde and Nason 2011 (Econometrica 79(2)), here by one test against the best in place of
-their elimination; what networks that moved differently answer is averaged, since they err on different examples.
+their elimination; what networks that moved differently answer is averaged, since they err on different examples. It
+ships where its figure on the validation part is no lower than that of the best, freed of its luck (`maths/luck`).
 
 When not to use: where one network is all that may be kept or waited for; `--no-ensemble` ships the best one, and a
 small network learns from all of them with `--teacher`.
@@ -18,6 +19,9 @@ import numpy as np
 from sterna import footing, racing
 from sterna.attempts import Attempts
 from sterna.conclusion import Trial, leading
+from sterna.contracts import Sample
+from sterna.maths import luck
+from sterna.maths.seeds import derive
 from sterna.plan import Route
 from sterna.records import Labels
 
@@ -26,7 +30,7 @@ TASKS = ("classify", "multilabel", "regress")  # whose answers are one row for e
 
 
 def joined(at: Attempts, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of the ensemble, or none: where it was not wanted, has one member, or is clearly worse than the best.
+    """The trials of the ensemble, or none: where it is not wanted, has one member, or choosing the best does better.
 
     Args:
         at: where its members were tried; their answers are read back.
@@ -39,7 +43,7 @@ def joined(at: Attempts, trials: Sequence[Trial]) -> list[Trial]:
     if len(members) < 2:
         return []
     found = at.trials([replace(members[0], name=NAME, members=members)])
-    if _behind(at, found, [one for one in trials if one.route.name == members[0].name]):
+    if _sample(at, found).merits.mean() < _alone(at, trials):
         return []
     names = ", ".join(one.name for one in members)
     at.warn(f"{NAME} is the mean of what {names} answer: the validation part cannot tell them apart.")
@@ -49,17 +53,23 @@ def joined(at: Attempts, trials: Sequence[Trial]) -> list[Trial]:
 def _members(at: Attempts, trials: Sequence[Trial]) -> tuple[Route, ...]:
     """The best transfer route on the validation part, and all that moved and are not clearly worse."""
     _, best, _ = leading(trials, at.task, at.loaded.table.classes)
-    groups: dict[str, list[Trial]] = {}
-    for one in trials:
-        groups.setdefault(one.route.name, []).append(one)
-    first = groups.pop(best)
-    others = [some for some in groups.values() if _may_join(some) and not _behind(at, some, first)]
+    groups = _candidates(trials)
+    first = groups.pop(best, None)
+    if first is None:
+        return ()
+    others = [some for some in groups.values() if footing.moves(some[0].route) and not _behind(at, some, first)]
     return tuple(some[0].route for some in (first, *others))
 
 
-def _may_join(trials: Sequence[Trial]) -> bool:
-    route = trials[0].route
-    return footing.moves(route) and not route.floor and not any(one.given_up for one in trials)
+def _candidates(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """The trials of each transfer route that has them at every seed and was not given up."""
+    lost = {one.route.name for one in trials if one.given_up or one.route.floor}
+    groups: dict[str, list[Trial]] = {}
+    for one in trials:
+        if one.route.name not in lost:
+            groups.setdefault(one.route.name, []).append(one)
+    seeds = len({one.seed for one in trials})
+    return {name: some for name, some in groups.items() if len(some) == seeds}
 
 
 def _behind(at: Attempts, trials: Sequence[Trial], rival: Sequence[Trial]) -> bool:
@@ -67,3 +77,16 @@ def _behind(at: Attempts, trials: Sequence[Trial], rival: Sequence[Trial]) -> bo
     answers, theirs = (np.concatenate([one.validation for one in some]) for some in (trials, rival))
     labels: Labels = np.concatenate([one.validation_labels for one in rival])
     return racing.behind(at.task, answers, theirs, labels, at.loaded.table.classes, 0)
+
+
+def _alone(at: Attempts, trials: Sequence[Trial]) -> float:
+    """What choosing one route by the validation examples of all seeds is worth."""
+    samples = [_sample(at, some) for some in _candidates(trials).values()]
+    merits, losses = (np.stack([getattr(one, part) for one in samples]) for part in ("merits", "losses"))
+    return luck.of_the_best(merits, losses, np.random.default_rng(derive(0, NAME)))
+
+
+def _sample(at: Attempts, trials: Sequence[Trial]) -> Sample:
+    labels: Labels = np.concatenate([one.validation_labels for one in trials])
+    answers = np.concatenate([one.validation for one in trials])
+    return at.task.sample(answers, labels, at.loaded.table.classes)
