@@ -144,7 +144,10 @@ def test_methods_on_features_are_routes_without_an_objective():
 
 
 def test_policies_are_the_default_and_go_beside_methods_when_named():
-    assert [one.name for one in of("image", encoder="timm:x", tune="")][:2] == ["probe", "partial"]
+    assert [one.name for one in of("image", encoder="timm:x", tune="")][:2] == [
+        "probe",
+        "partial(stages=4, warm_head=false)",
+    ]
     assert [one.name for one in of("text", encoder="hf:x", tune="")][:2] == [
         "probe",
         "partial(stages=3, warm_head=false, layer_decay=0.6, rate=3.0)",

@@ -303,7 +303,7 @@ def test_the_command_on_the_page_asks_for_the_same_again(run: Path, monkeypatch:
 def test_every_option_survives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(  # type: ignore[call-arg]
         *(2, None, 0.25, 0.2, 5, "scratch", "va", 0.5, "", "pooled", "snd", 0.0123456, 300, "90s", False),
-        *((0.1, 0.3), False),
+        *(False, (0.1, 0.3), False),
     )
     columns = Columns(("one", "other"), ("a b", "c"), "film", "hospital", "multilabel")
     given = {"encoder": ["hf:x", "local:y z"], "tune": "probe, full", "method": "", "loss": "cross_entropy(weight=1)",
