@@ -166,12 +166,11 @@ def test_a_head_that_learns_along_needs_half_of_the_epochs(
 ) -> None:
     words = Words("sentence:x", "probe, partial, full", "", "none", "adamw", "epochs=20", teacher="")
     costs = {"partial": Cost(0, 0.1), "full": Cost(0, 20), "scratch": Cost(0, 10)}
-    for budget, tried in ((220.0, False), (600.0, True)):  # 187 in all, and half of 510, but for what is kept back
+    for budget, epochs in ((220.0, None), (300.0, 12), (600.0, 20)):  # 187, 255 and 510 but for what is kept back
         ladder, fake = climbing(tmp_path / str(budget), clock, monkeypatch, costs, budget)
         (tmp_path / str(budget)).mkdir()
         ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
-        assert ("full" in dict(fake.ran)) is tried
-    assert dict(fake.ran)["full"] == 12
+        assert dict(fake.ran).get("full") == epochs
 
 
 def test_a_rung_whose_package_is_absent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +215,18 @@ def test_a_policy_with_a_length_of_its_own_is_shortened(
     }
     assert repr(found["contrastive"].tune) == "contrastive(passes=12, steps=30)"  # (42.5 - 10) / 5 of 20 epochs
     assert repr(found["lp_ft"].tune) == "lp_ft"
+
+
+@pytest.mark.parametrize(("tune", "count"), [("full", 20), ("contrastive", 20), ("lp_ft", 7)])
+def test_what_haste_spoils_is_whole_where_that_fits(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, tune: str, count: int
+) -> None:
+    """80 seconds of 85 that are left: under a fitted head (42.5 - 14) / 4 epochs, else all of them."""
+    words = Words("sentence:x", f"{tune}, surgical", "", "none", "adamw", "epochs=20", teacher="")
+    costs = {tune: Cost(14, 4) if tune == "lp_ft" else Cost(0, 4), "surgical": Cost(0, 9), "scratch": Cost(0, 9)}
+    ladder, fake = climbing(tmp_path, clock, monkeypatch, costs, 100.0)
+    ladder.trials(plan.routes(words, Settings(), Subject("text", "classify")))
+    assert dict(fake.ran)[tune] == count
 
 
 def test_what_does_not_fit_is_left_out_and_said(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

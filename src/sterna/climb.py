@@ -120,9 +120,11 @@ class Climb:
         cost = pace.measured(chosen, self.attempts.desk(chosen, 0))
         left, unit = self._left, seeds * self.factor
         fewest = min(most, max(FEWEST, round(LEARNT * most)) if _starts_anew(chosen) else FEWEST)
-        fits = _within(left if last else HALF * left, unit, cost, most)
-        if fits < fewest:  # what comes later moves more and takes longer, so nothing is gained by saving for it
-            fits = _within(left, unit, cost, most)
+        whole = _within(left, unit, cost, most)
+        fits = whole if last else _within(HALF * left, unit, cost, most)
+        # What comes later moves more and takes longer, so nothing is gained by saving for it.
+        if fits < fewest or (whole == most and _spoilt_by_haste(chosen)):
+            fits = whole
         if needed:
             fits = max(fits, 1)
         enough = fits >= fewest or needed
@@ -209,6 +211,11 @@ def _starts_anew(route: Route) -> bool:
     """Whether a pretrained network moves under a head that begins at random."""
     first = next(iter(route.tune.plan([1] * 8)), None) if footing.moves(route) and route.pretrained else None
     return first is not None and first.solver == "descent" and not first.loss
+
+
+def _spoilt_by_haste(route: Route) -> bool:
+    """Whether a route is worth little when it is cut short: one that learns its head along, or by comparing."""
+    return _starts_anew(route) or hasattr(route.tune, "shortened")
 
 
 def _height(route: Route) -> tuple[int, int, int]:
