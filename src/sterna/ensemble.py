@@ -5,8 +5,7 @@ model confidence set of Hansen, Lunde and Nason 2011 (Econometrica 79(2)), here 
 their elimination; what networks that moved differently answer is averaged, since they err on different examples. It
 ships where its figure on the validation part is no lower than that of the best, freed of its luck (`maths/luck`).
 
-When not to use: where one network is all that may be kept or waited for; `--no-ensemble` ships the best one, and a
-small network learns from all of them with `--teacher`.
+When not to use: where one network is all that may be kept or waited for; `--no-ensemble` ships the best one.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from sterna.maths.seeds import derive
 from sterna.plan import Route
 from sterna.records import Labels
 
+Groups = dict[str, list[Trial]]  # the trials of each route, by its name
+
 NAME = "ensemble"
 TASKS = ("classify", "multilabel", "regress")  # whose answers are one row for each item
 
@@ -39,32 +40,32 @@ def joined(at: Attempts, trials: Sequence[Trial]) -> list[Trial]:
     alone = at.teacher is None and at.related is None and at.loaded.unlabelled is None
     if not (at.settings.ensemble and alone and at.loaded.table.task in TASKS):
         return []
-    members = _members(at, trials)
+    groups = _candidates(trials)
+    members = _members(at, trials, groups)
     if len(members) < 2:
         return []
     found = at.trials([replace(members[0], name=NAME, members=members)])
-    if _sample(at, found).merits.mean() < _alone(at, trials):
+    if _sample(at, found).merits.mean() < _alone(at, groups):
         return []
     names = ", ".join(one.name for one in members)
     at.warn(f"{NAME} is the mean of what {names} answer: the validation part cannot tell them apart.")
     return found
 
 
-def _members(at: Attempts, trials: Sequence[Trial]) -> tuple[Route, ...]:
+def _members(at: Attempts, trials: Sequence[Trial], groups: Groups) -> tuple[Route, ...]:
     """The best transfer route on the validation part, and all that moved and are not clearly worse."""
     _, best, _ = leading(trials, at.task, at.loaded.table.classes)
-    groups = _candidates(trials)
-    first = groups.pop(best, None)
-    if first is None:
+    if best not in groups:
         return ()
-    others = [some for some in groups.values() if footing.moves(some[0].route) and not _behind(at, some, first)]
-    return tuple(some[0].route for some in (first, *others))
+    moved = [name for name, some in groups.items() if name != best and footing.moves(some[0].route)]
+    others = [name for name in moved if not _behind(at, groups[name], groups[best])]
+    return tuple(groups[name][0].route for name in (best, *others))
 
 
-def _candidates(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+def _candidates(trials: Sequence[Trial]) -> Groups:
     """The trials of each transfer route that has them at every seed and was not given up."""
     lost = {one.route.name for one in trials if one.given_up or one.route.floor}
-    groups: dict[str, list[Trial]] = {}
+    groups: Groups = {}
     for one in trials:
         if one.route.name not in lost:
             groups.setdefault(one.route.name, []).append(one)
@@ -74,19 +75,22 @@ def _candidates(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
 
 def _behind(at: Attempts, trials: Sequence[Trial], rival: Sequence[Trial]) -> bool:
     """Whether a route is clearly worse than another on the validation examples of all seeds."""
-    answers, theirs = (np.concatenate([one.validation for one in some]) for some in (trials, rival))
-    labels: Labels = np.concatenate([one.validation_labels for one in rival])
+    (answers, _), (theirs, labels) = _judged(trials), _judged(rival)
     return racing.behind(at.task, answers, theirs, labels, at.loaded.table.classes, 0)
 
 
-def _alone(at: Attempts, trials: Sequence[Trial]) -> float:
+def _alone(at: Attempts, groups: Groups) -> float:
     """What choosing one route by the validation examples of all seeds is worth."""
-    samples = [_sample(at, some) for some in _candidates(trials).values()]
+    samples = [_sample(at, some) for some in groups.values()]
     merits, losses = (np.stack([getattr(one, part) for one in samples]) for part in ("merits", "losses"))
     return luck.of_the_best(merits, losses, np.random.default_rng(derive(0, NAME)))
 
 
 def _sample(at: Attempts, trials: Sequence[Trial]) -> Sample:
+    return at.task.sample(*_judged(trials), at.loaded.table.classes)
+
+
+def _judged(trials: Sequence[Trial]) -> tuple[np.ndarray, Labels]:
+    """Answers to the validation examples of all seeds, and their labels."""
     labels: Labels = np.concatenate([one.validation_labels for one in trials])
-    answers = np.concatenate([one.validation for one in trials])
-    return at.task.sample(answers, labels, at.loaded.table.classes)
+    return np.concatenate([one.validation for one in trials]), labels

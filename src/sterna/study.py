@@ -256,9 +256,8 @@ class Study:
         at = self.attempts
         truth = at.loaded.table.labels[chosen.rows]
         split = at.split(chosen.seed)
-        given = next(
-            filter(footing.moves, chosen.route.members), chosen.route
-        )  # one network of an ensemble is looked at
+        # Of an ensemble one network is looked at.
+        given = next(filter(footing.moves, chosen.route.members), chosen.route)
         source = at.related.table if at.related and not given.floor else None
         told = (at.loaded.table, split, chosen.test, truth[:0] if at.loaded.blind else truth, at.store)
         adapting = None
